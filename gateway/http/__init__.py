@@ -1,0 +1,1 @@
+"""The edge: what a client's bytes meet first and last."""

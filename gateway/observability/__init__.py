@@ -1,0 +1,1 @@
+"""What an operator sees: metrics with closed label sets, and structured logs without prompts or keys."""

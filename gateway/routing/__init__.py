@@ -1,0 +1,1 @@
+"""Which model answers: hard masks, rules, sessions, and one policy by name."""

@@ -1,0 +1,101 @@
+"""The values that routing takes and gives, and what a policy is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Reason = Literal["routed", "pinned", "rule", "session", "fallback", "default"]
+REASONS: tuple[Reason, ...] = ("routed", "pinned", "rule", "session", "fallback", "default")
+Need = Literal["image", "audio", "tools", "structured_output"]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingRequest:
+    """What routing may know of a request.
+
+    `ask` is the text that the router reads (router_core.query); `needs` is what the model must be able to do;
+    `prompt_tokens` an estimate from below (characters / 4), `max_tokens` what the client asked to be generated at most;
+    `allowed_models` the key's allow-list, None for all; `headers` have lower-case names.
+    """
+
+    ask: str
+    needs: frozenset[Need] = frozenset()
+    prompt_tokens: int = 0
+    max_tokens: int | None = None
+    session_id: str | None = None
+    key_id: str | None = None
+    allowed_models: frozenset[str] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RankedModel:
+    """One model of a ranking; `confidence` in 0..1, None where the policy has none."""
+
+    model: str
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A policy's answer: models from best to worst, and what it cost to find out, in seconds."""
+
+    models: tuple[RankedModel, ...]
+    encode_s: float = 0.0
+    score_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which models to try, in order, and why.
+
+    `candidates` is never empty; its first member is the choice. The edge walks down it when a model cannot be reached.
+    `ranking` is the policy's whole ranking before any mask, for `x-gateway-debug`. `detail` says in words why the
+    reason is `fallback` or `default`.
+    """
+
+    decision_id: str
+    candidates: tuple[RankedModel, ...]
+    reason: Reason
+    ranking: tuple[RankedModel, ...] = ()
+    bundle_digest: str | None = None
+    encode_s: float = 0.0
+    score_s: float = 0.0
+    detail: str = ""
+
+    @property
+    def choice(self) -> RankedModel:
+        """The model to ask first."""
+        return self.candidates[0]
+
+
+class Policy(Protocol):
+    """Ranks models for a request. `bundle_digest` is None for a policy without a bundle."""
+
+    @property
+    def bundle_digest(self) -> str | None:
+        """Digest of the live bundle, hex."""
+
+    @property
+    def is_ready(self) -> bool:
+        """True once the policy can decide."""
+
+    async def start(self) -> None:
+        """Load what the policy needs; called once before the first request."""
+
+    async def rank(self, request: RoutingRequest) -> Ranking:
+        """Rank ALL models the policy knows, best first, whatever their health. Raises RoutingUnavailableError."""
+
+    async def aclose(self) -> None:
+        """Stop threads and free the encoder."""
+
+
+class Health(Protocol):
+    """What routing asks of the pool."""
+
+    def is_healthy(self, model: str) -> bool:
+        """True if at least one replica of the model answers."""
+
+
+class RoutingUnavailableError(Exception):
+    """The policy cannot rank now (no bundle, encoder down or late): the default model answers. Says why in a few words."""

@@ -1,0 +1,314 @@
+"""Every option of the gateway, typed and in one file: a YAML document with `version: 1`.
+
+Unknown keys are refused with their path, `${NAME}` takes an environment variable, units stand in the names. Read once, by
+`load_settings`; nothing else in the gateway looks at the environment. docs/config.md is generated from these models.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+from gateway.errors import ConfigError
+
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
+Modality = Literal["text", "image", "audio"]
+PolicyName = Literal["learned", "fixed", "weighted", "random"]
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(_Section):
+    """The listening side."""
+
+    host: str = Field("127.0.0.1", description="Address to bind. Anything but loopback needs `access.require_keys`.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to bind; 0 picks a free one.")
+    workers: int = Field(1, ge=1, le=256, description="Worker processes. More than one with limits needs Redis.")
+    max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024, description="Largest request body; more is answered 413.")
+    body_timeout_s: float = Field(30.0, gt=0, description="Time for a request body to arrive whole.")
+    client_stall_timeout_s: float = Field(60.0, gt=0, description="A client that reads nothing for so long is dropped.")
+    shutdown_grace_s: float = Field(30.0, ge=0, description="Time running requests have to finish after SIGTERM.")
+
+
+class ReplicaSettings(_Section):
+    """One OpenAI-compatible server that holds the model."""
+
+    base_url: str = Field(description="Root of the server's API with its version, as `http://host:8000/v1`.")
+    api_key: SecretStr | None = Field(None, description="Sent upstream as a bearer token. Write it as `${NAME}`.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError(f"{value!r} is not an http(s) URL such as http://127.0.0.1:8101/v1")
+        if parts.username or parts.password:
+            raise ValueError("credentials do not belong in base_url; use api_key: ${NAME}")
+        return value.rstrip("/")
+
+
+class PriceSettings(_Section):
+    """What a model costs; any currency, the same for all models."""
+
+    input_per_million_tokens: float = Field(ge=0, description="Price of a million prompt tokens.")
+    output_per_million_tokens: float = Field(ge=0, description="Price of a million generated tokens.")
+
+
+class ModelSettings(_Section):
+    """One served model: a base, a fine-tune, a merge or an adapter."""
+
+    name: ModelName = Field(description="The public name clients use.")
+    upstream_name: ModelName | None = Field(None, description="The name on the upstream, where it differs.")
+    router_name: str | None = Field(None, description="The bundle's name of this model. Absent: pinned-only.")
+    replicas: tuple[ReplicaSettings, ...] = Field(min_length=1, description="Servers that hold the model.")
+    price: PriceSettings | None = Field(None, description="Absent: no cost is reported for this model.")
+    context_tokens: int | None = Field(None, ge=1, description="Longest prompt plus answer, in tokens.")
+    modalities: frozenset[Modality] = Field(frozenset({"text"}), description="What a request may hold.")
+    tools: bool = Field(True, description="The model takes tool calls.")
+    structured_output: bool = Field(True, description="The model takes response_format and guided decoding.")
+
+    @property
+    def served_name(self) -> str:
+        """The name the upstream knows the model by."""
+        return self.upstream_name or self.name
+
+
+class EncoderSettings(_Section):
+    """How the query encoder that the bundle names is run."""
+
+    device: str = Field("cpu", description="Torch device of the encoder.")
+    threads: int = Field(1, ge=1, description="Intra-op threads; a second one rarely helps on a busy host.")
+    timeout_s: float = Field(2.0, gt=0, description="A later embedding is given up and the default model answers.")
+    max_batch: int = Field(32, ge=1, description="Most queries encoded together.")
+    max_queue: int = Field(256, ge=1, description="Queries waiting beyond this go to the default model at once.")
+
+
+class RouterSettings(_Section):
+    """How `model: "auto"` is decided."""
+
+    aliases: tuple[ModelName, ...] = Field(("auto",), min_length=1, description="Model names that mean: route this.")
+    policy: PolicyName = Field("learned", description="Who decides: the bundle, one model, weights or chance.")
+    bundle: Path | None = Field(None, description="Folder of the router bundle; policy `learned` needs it.")
+    default_model: ModelName = Field(description="Answers when the router cannot decide; the header says why.")
+    fixed_model: ModelName | None = Field(None, description="The model of policy `fixed`.")
+    weights: dict[ModelName, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="Shares of policy `weighted`; any positive numbers."
+    )
+    seed: int | None = Field(None, description="Makes `weighted` and `random` repeatable. Absent: fresh each start.")
+    session_margin: float = Field(
+        0.1, ge=0, le=1, description="A session changes its model only for a gain in confidence above this."
+    )
+    session_ttl_s: float = Field(3600.0, gt=0, description="How long an idle session keeps its model.")
+    encoder: EncoderSettings = Field(default_factory=EncoderSettings, description="How the query encoder runs.")
+
+
+class RuleCondition(_Section):
+    """When a rule holds: every part that is given must match."""
+
+    header: str | None = Field(None, description="Name of a request header that must be present.")
+    equals: str | None = Field(None, description="The value that header must have.")
+    key: str | None = Field(None, description="Id of the API key that asks.")
+    pattern: str | None = Field(None, description="Regular expression searched in the ask (its first 4,096 characters).")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.header is None and self.key is None and self.pattern is None:
+            raise ValueError("give at least one of header, key, pattern")
+        if self.equals is not None and self.header is None:
+            raise ValueError("equals needs header")
+        if self.pattern is not None:
+            try:
+                re.compile(self.pattern)
+            except re.error as error:
+                raise ValueError(f"pattern is not a regular expression: {error}") from None
+        return self
+
+
+class RuleSettings(_Section):
+    """A routing rule; rules stand ahead of the router and the first that matches wins."""
+
+    name: str = Field(min_length=1, description="Shown in logs.")
+    when: RuleCondition = Field(description="Condition of the rule.")
+    model: ModelName = Field(description="The model that answers.")
+
+
+class AccessSettings(_Section):
+    """Who may ask."""
+
+    require_keys: bool = Field(False, description="Ask for an API key. Must be true off loopback.")
+    keys_file: Path | None = Field(None, description="Where `gateway keys` keeps hashed keys when there is no Redis.")
+    requests_per_minute: int | None = Field(None, ge=1, description="Limit of a key that has none of its own.")
+    snapshot_ttl_s: float = Field(5.0, gt=0, description="How stale a worker's copy of the keys may be.")
+
+
+class StateSettings(_Section):
+    """Where limits, sessions and keys live."""
+
+    redis_url: SecretStr | None = Field(None, description="As `redis://host:6379/0`. Absent: this process's memory.")
+    timeout_s: float = Field(0.05, gt=0, description="Longest wait for Redis within a request.")
+
+
+class UpstreamSettings(_Section):
+    """Deadlines and health of the pool."""
+
+    connect_timeout_s: float = Field(5.0, gt=0, description="Time to open a connection.")
+    first_byte_timeout_s: float = Field(300.0, gt=0, description="Time from the request to the first byte of the answer.")
+    idle_timeout_s: float = Field(60.0, gt=0, description="Longest silence within an answer.")
+    max_connections_per_replica: int = Field(512, ge=1, description="Open connections to one replica.")
+    max_event_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest single SSE event.")
+    max_answer_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Largest non-streaming answer.")
+    health_path: str = Field("/health", description="Asked at the server's root; any 2xx is healthy.")
+    health_interval_s: float = Field(5.0, gt=0, description="Time between health checks.")
+    health_timeout_s: float = Field(2.0, gt=0, description="Deadline of one health check.")
+
+
+class LogSettings(_Section):
+    """Structured logs, one JSON object a line on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity written.")
+    access: bool = Field(True, description="One line per request, without prompts or keys.")
+
+
+class Settings(_Section):
+    """The whole document."""
+
+    version: Literal[1] = Field(description="Version of this document's form.")
+    server: ServerSettings = Field(default_factory=ServerSettings, description="The listening side.")
+    models: tuple[ModelSettings, ...] = Field(min_length=1, description="The served models.")
+    router: RouterSettings = Field(description="How routing decides.")
+    rules: tuple[RuleSettings, ...] = Field((), description="Rules ahead of the router.")
+    access: AccessSettings = Field(default_factory=AccessSettings, description="Who may ask.")
+    state: StateSettings = Field(default_factory=StateSettings, description="Where shared state lives.")
+    upstream: UpstreamSettings = Field(default_factory=UpstreamSettings, description="Deadlines and health.")
+    log: LogSettings = Field(default_factory=LogSettings, description="Logs.")
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        names = [model.name for model in self.models]
+        known = set(names)
+        _refuse(len(known) == len(names), f"models: names must differ: {_repeated(names)}")
+        clash = known.intersection(self.router.aliases)
+        _refuse(not clash, f"router.aliases: {sorted(clash)} are also names of models")
+        router_names = [model.router_name for model in self.models if model.router_name is not None]
+        _refuse(len(set(router_names)) == len(router_names), f"models: router_name twice: {_repeated(router_names)}")
+        named = {"router.default_model": self.router.default_model, "router.fixed_model": self.router.fixed_model}
+        named |= {f"router.weights.{name}": name for name in self.router.weights}
+        named |= {f"rules[{i}].model": rule.model for i, rule in enumerate(self.rules)}
+        for path, name in named.items():
+            _refuse(name is None or name in known, f"{path}: {name!r} is not one of models[].name: {sorted(known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _policy_has_what_it_needs(self) -> Self:
+        router = self.router
+        _refuse(router.policy != "learned" or router.bundle is not None, "router.bundle: policy learned needs a bundle")
+        _refuse(router.policy != "fixed" or router.fixed_model is not None, "router.fixed_model: policy fixed needs it")
+        _refuse(router.policy != "weighted" or bool(router.weights), "router.weights: policy weighted needs them")
+        return self
+
+    @model_validator(mode="after")
+    def _is_safe_to_serve(self) -> Self:
+        exposed = self.server.host not in LOOPBACK_HOSTS
+        _refuse(
+            not exposed or self.access.require_keys,
+            f"server.host: {self.server.host!r} is reachable from outside, so set access.require_keys: true "
+            "(and make a key with `gateway keys create`)",
+        )
+        shared = self.state.redis_url is not None
+        _refuse(
+            shared or not self.access.require_keys or self.access.keys_file is not None,
+            "access.keys_file: keys need a file when state.redis_url is not set",
+        )
+        _refuse(
+            shared or not self.access.require_keys or self.server.workers == 1,
+            "server.workers: limits per key are exact across workers only with state.redis_url; set it or use one worker",
+        )
+        return self
+
+
+def _refuse(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)
+
+
+def _repeated(names: list[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read and check the document at `path`.
+
+    Raises ConfigError in one line that names the offending key: unreadable file, bad YAML, an environment variable that
+    is not set, an unknown key, a value out of range, names that do not agree. Relative paths in the document are taken
+    from the document's folder.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: the document must be a mapping that starts with `version: 1`")
+    try:
+        settings = Settings.model_validate(_with_environment(document, environment, path, ""))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_fault(error)}") from None
+    return _anchored(settings, path.parent)
+
+
+def redacted(settings: Settings) -> str:
+    """The effective document as YAML, with every secret shown as asterisks."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def _with_environment(value: Any, environment: Mapping[str, str], path: Path, where: str) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _with_environment(item, environment, path, f"{where}.{key}".lstrip(".")) for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_with_environment(item, environment, path, f"{where}[{i}]") for i, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def substitute(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in environment:
+            raise ConfigError(f"{path}: {where}: environment variable {name} is not set")
+        return environment[name]
+
+    return _VARIABLE.sub(substitute, value)
+
+
+def _first_fault(error: ValidationError) -> str:
+    """The first fault as `path: what is wrong`, without the value (it may be a secret)."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    where = ""
+    for part in fault["loc"]:
+        where += f"[{part}]" if isinstance(part, int) else f".{part}"
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        message = "unknown key; see docs/config.md for the keys of this section"
+    more = error.error_count() - 1
+    return f"{where.lstrip('.') + ': ' if where else ''}{message}" + (f" (and {more} more)" if more else "")
+
+
+def _anchored(settings: Settings, folder: Path) -> Settings:
+    router, access = settings.router, settings.access
+    if router.bundle is not None:
+        router = router.model_copy(update={"bundle": folder / router.bundle})
+    if access.keys_file is not None:
+        access = access.model_copy(update={"keys_file": folder / access.keys_file})
+    return settings.model_copy(update={"router": router, "access": access})

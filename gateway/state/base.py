@@ -1,0 +1,30 @@
+"""The state interface: what requests share across time, and, with Redis, across workers and hosts.
+
+Every call has a deadline inside the implementation (`state.timeout_s`) and raises StateUnavailableError past it; each
+caller decides what that means (reliability policy in docs/operations.md).
+"""
+
+from typing import Protocol
+
+
+class State(Protocol):
+    """Small values with a time to live, a hash of key records, and exact fixed-window counters."""
+
+    async def get(self, name: str) -> bytes | None:
+        """The value under `name`, or None if absent or expired."""
+
+    async def put(self, name: str, value: bytes, ttl_s: float) -> None:
+        """Keep `value` under `name` for `ttl_s` seconds."""
+
+    async def count(self, name: str, window_s: int) -> tuple[int, float]:
+        """Add one to the counter `name` of the current window, atomically.
+
+        Returns the count including this one, and the seconds until the window ends. The clock is the store's own, so
+        that workers on different hosts agree.
+        """
+
+    async def ping(self) -> bool:
+        """True if the store answers."""
+
+    async def aclose(self) -> None:
+        """Close connections."""

@@ -1,0 +1,63 @@
+"""What the edge asks of an HTTP client towards the models: one protocol, so that the client can be changed.
+
+A client opens one exchange at a time, hands over status and headers when they are there, and then the body's bytes in the
+event-loop turn in which they arrive. It never retries and never decodes: both belong to whoever knows the request.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One server that holds a model. `base_url` has no trailing slash and ends in the API version (`.../v1`)."""
+
+    model: str
+    index: int
+    base_url: str
+    api_key: str | None
+    served_name: str
+
+    @property
+    def root_url(self) -> str:
+        """The server's root, where `/health`, `/tokenize` and the like live."""
+        return self.base_url.removesuffix("/v1")
+
+
+class UpstreamAnswer(Protocol):
+    """An answer whose head has arrived."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status of the upstream."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers of the upstream, lower-case names."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body's bytes as they arrive.
+
+        Raises UpstreamTimeoutError after `upstream.idle_timeout_s` of silence, UpstreamProtocolError if the connection
+        breaks before the body is complete.
+        """
+
+    async def aclose(self) -> None:
+        """Let the exchange go: a finished one returns its connection, an unfinished one is aborted at once."""
+
+
+class Upstream(Protocol):
+    """An HTTP client towards the replicas."""
+
+    async def send(
+        self, replica: Replica, *, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> UpstreamAnswer:
+        """Open an exchange and wait for the answer's head.
+
+        Raises UpstreamConnectError if no connection could be made or it closed before the first byte,
+        UpstreamTimeoutError if a deadline passed. Cancelling the call aborts the exchange.
+        """
+
+    async def aclose(self) -> None:
+        """Close every connection."""
