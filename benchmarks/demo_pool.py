@@ -2,8 +2,8 @@
 
 Reads what scoring and training wrote (deploy/demo/table/test.jsonl and deploy/demo/bundle) and asks nothing of a model.
 Every rival answers the same queries: each single model (among them the multi-task adapter, trained for as many steps as
-all specialists together), a router of hand-written keyword rules, a random model, and the per-query oracle. Intervals are
-95% percentile bootstraps over queries; differences are paired, query by query.
+all specialists together), a router of hand-written keyword rules, a random model, and the per-query oracle. Intervals
+are 95% percentile bootstraps over queries; differences are paired, query by query.
 
     python -m benchmarks.demo_pool
 
@@ -85,8 +85,8 @@ def render(table: Table, routed_N: npt.NDArray[np.intp], report: dict[str, objec
         "",
         provenance("python -m benchmarks.demo_pool"),
         "",
-        "Fraction of held-out queries answered right, in percent, with 95% bootstrap intervals over queries. No wording of",
-        "a held-out query was seen by any specialist or by the router. The best single model is picked on these very",
+        "Fraction of held-out queries answered right, in percent, with 95% bootstrap intervals over queries. No wording",
+        "of a held-out query was seen by any specialist or by the router. The best single model is picked on these very",
         "queries, which favours it.",
         "",
         f"Routed minus best single model (`{table.models[best_column]}`), paired: {percent(routed - best)} points; "

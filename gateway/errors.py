@@ -18,8 +18,9 @@
     ├── NoHealthyUpstreamError          503 overloaded_error      no_healthy_upstream
     └── StateUnavailableError           503 overloaded_error      state_unavailable
 
-Every error becomes OpenAI's nested body, `{"error": {"message", "type", "param", "code"}}`, as an HTTP answer before the
-first byte and as an SSE event after it. A message says what to do; it never holds a prompt, a key or an upstream's address.
+Every error becomes OpenAI's nested body, `{"error": {"message", "type", "param", "code"}}`, as an HTTP answer before
+the first byte and as an SSE event after it. A message says what to do; it never holds a prompt, a key or an upstream's
+address.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Every option of the gateway, typed and in one file: a YAML document with `version: 1`.
 
-Unknown keys are refused with their path, `${NAME}` takes an environment variable, units stand in the names. Read once, by
-`load_settings`; nothing else in the gateway looks at the environment. docs/config.md is generated from these models.
+Unknown keys are refused with their path, `${NAME}` takes an environment variable, units stand in the names. Read once,
+by `load_settings`; nothing else in the gateway looks at the environment. docs/config.md is generated from these models.
 """
 
 import os
@@ -116,7 +116,7 @@ class RuleCondition(_Section):
     header: str | None = Field(None, description="Name of a request header that must be present.")
     equals: str | None = Field(None, description="The value that header must have.")
     key: str | None = Field(None, description="Id of the API key that asks.")
-    pattern: str | None = Field(None, description="Regular expression searched in the ask (its first 4,096 characters).")
+    pattern: str | None = Field(None, description="Regular expression searched in the ask's first 4,096 characters.")
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
@@ -160,7 +160,7 @@ class UpstreamSettings(_Section):
     """Deadlines and health of the pool."""
 
     connect_timeout_s: float = Field(5.0, gt=0, description="Time to open a connection.")
-    first_byte_timeout_s: float = Field(300.0, gt=0, description="Time from the request to the first byte of the answer.")
+    first_byte_timeout_s: float = Field(300.0, gt=0, description="Time from the request to the answer's first byte.")
     idle_timeout_s: float = Field(60.0, gt=0, description="Longest silence within an answer.")
     max_connections_per_replica: int = Field(512, ge=1, description="Open connections to one replica.")
     max_event_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest single SSE event.")
@@ -229,7 +229,7 @@ class Settings(_Section):
         )
         _refuse(
             shared or not self.access.require_keys or self.server.workers == 1,
-            "server.workers: limits per key are exact across workers only with state.redis_url; set it or use one worker",
+            "server.workers: limits per key are exact across workers only with Redis; set state.redis_url or 1 worker",
         )
         return self
 

@@ -98,4 +98,4 @@ class Health(Protocol):
 
 
 class RoutingUnavailableError(Exception):
-    """The policy cannot rank now (no bundle, encoder down or late): the default model answers. Says why in a few words."""
+    """The policy cannot rank now (no bundle, encoder down or late): the default model answers. Says why, briefly."""
