@@ -85,9 +85,9 @@ def render(table: Table, routed_N: npt.NDArray[np.intp], report: dict[str, objec
         "",
         provenance("python -m benchmarks.demo_pool"),
         "",
-        "Fraction of held-out queries answered right, in percent, with 95% bootstrap intervals over queries. No wording",
-        "of a held-out query was seen by any specialist or by the router. The best single model is picked on these very",
-        "queries, which favours it.",
+        "Fraction of held-out queries answered right, in percent, with 95% bootstrap intervals over queries. No",
+        "wording of a held-out query was seen by any specialist or by the router. The best single model is picked on",
+        "these very queries, which favours it.",
         "",
         f"Routed minus best single model (`{table.models[best_column]}`), paired: {percent(routed - best)} points; "
         f"routed minus keyword rules, paired: {percent(routed - contenders['keyword rules'])} points; "
