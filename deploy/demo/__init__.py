@@ -1,0 +1,1 @@
+"""The demo: real models on a CPU, from packages alone."""
