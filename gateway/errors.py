@@ -25,6 +25,7 @@ address.
 
 import json
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -35,11 +36,19 @@ class GatewayError(Exception):
     type: ClassVar[str] = "api_error"
     code: ClassVar[str] = "internal_error"
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        extra_headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.extra_headers = tuple(extra_headers)
 
     def body(self) -> bytes:
         """OpenAI's nested error object, UTF-8 JSON."""
@@ -51,11 +60,11 @@ class GatewayError(Exception):
         return b"data: " + self.body() + b"\n\n"
 
     def headers(self) -> list[tuple[str, str]]:
-        """`retry-after` in whole seconds and `retry-after-ms`, where waiting helps."""
+        """`retry-after` in whole seconds and `retry-after-ms`, where waiting helps, then `extra_headers`."""
         if self.retry_after_s is None:
-            return []
-        milliseconds = math.ceil(self.retry_after_s * 1000)
-        return [("retry-after", str(max(1, math.ceil(self.retry_after_s)))), ("retry-after-ms", str(milliseconds))]
+            return list(self.extra_headers)
+        seconds, milliseconds = max(1, math.ceil(self.retry_after_s)), math.ceil(self.retry_after_s * 1000)
+        return [("retry-after", str(seconds)), ("retry-after-ms", str(milliseconds)), *self.extra_headers]
 
 
 class ConfigError(GatewayError):

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class State(Protocol):
-    """Small values with a time to live, a hash of key records, and exact fixed-window counters."""
+    """Small values with a time to live, hashes of records, and exact fixed-window counters."""
 
     async def get(self, name: str) -> bytes | None:
         """The value under `name`, or None if absent or expired."""
@@ -23,8 +23,14 @@ class State(Protocol):
         that workers on different hosts agree.
         """
 
+    async def records(self, name: str) -> dict[str, bytes]:
+        """Every record of the hash `name`, by id; empty if there is none. Records do not expire."""
+
+    async def put_record(self, name: str, record_id: str, value: bytes) -> None:
+        """Add or replace one record of the hash `name`."""
+
     async def ping(self) -> bool:
-        """True if the store answers."""
+        """True if the store answers. Never raises."""
 
     async def aclose(self) -> None:
         """Close connections."""

@@ -1,0 +1,100 @@
+"""The gateway's door: who is asking, and may they ask now.
+
+Promises: without `access.require_keys` everybody is ANONYMOUS and headers are ignored; with it nobody passes without a
+valid key, and what is wrong with a key is never told. Requests per minute are counted per key in fixed windows,
+exactly, across every worker that shares the state. If the shared state is away, each worker counts on its own, up to
+the limit divided by `server.workers`: neither open nor closed.
+Leaves out token budgets and queues.
+"""
+
+import math
+from collections.abc import Mapping
+
+from gateway.access.base import ANONYMOUS, Principal
+from gateway.access.keyring import Keyring
+from gateway.access.keys import KeyRecord, verified
+from gateway.access.store import build_key_store
+from gateway.errors import RateLimitedError, StateUnavailableError
+from gateway.settings import Settings
+from gateway.state.base import State
+from gateway.state.memory import MemoryState
+
+WINDOW_S = 60
+Headers = list[tuple[str, str]]
+
+
+class Guard:
+    """Admits requests. `keyring` None lets everybody in; `workers` shares a limit out while `state` is away."""
+
+    def __init__(self, keyring: Keyring | None, state: State, default_limit: int | None, workers: int) -> None:
+        self._keyring = keyring
+        self._state = state
+        self._default_limit = default_limit
+        self._workers = workers
+        self._own_count = MemoryState()
+
+    async def start(self) -> None:
+        """Load the keys. Raises ConfigError if a keys file cannot be read."""
+        if self._keyring is not None:
+            await self._keyring.start()
+
+    async def aclose(self) -> None:
+        """Stop following the keys. The state is the caller's to close."""
+        if self._keyring is not None:
+            await self._keyring.aclose()
+
+    async def admit(self, headers: Mapping[str, str]) -> tuple[Principal, Headers]:
+        """The caller, and the `x-ratelimit-*` headers for the answer.
+
+        `headers` have lower-case names. Raises AuthenticationError, RateLimitedError (with its headers) and
+        StateUnavailableError (keys never loaded).
+        """
+        if self._keyring is None:
+            return ANONYMOUS, []
+        record = verified(_presented(headers), self._keyring.records())
+        principal = self._principal(record)
+        if principal.requests_per_minute is None:
+            return principal, []
+        return principal, await self._counted(record.id, principal.requests_per_minute)
+
+    def _principal(self, record: KeyRecord) -> Principal:
+        return Principal(
+            key_id=record.id,
+            allowed_models=None if record.allowed_models is None else frozenset(record.allowed_models),
+            requests_per_minute=record.requests_per_minute or self._default_limit,
+        )
+
+    async def _counted(self, key_id: str, limit: int) -> Headers:
+        name = f"requests:{key_id}"
+        try:
+            count, reset_s = await self._state.count(name, WINDOW_S)
+        except StateUnavailableError:
+            limit = max(1, limit // self._workers)
+            count, reset_s = await self._own_count.count(name, WINDOW_S)
+        headers = [
+            ("x-ratelimit-limit-requests", str(limit)),
+            ("x-ratelimit-remaining-requests", str(max(0, limit - count))),
+            ("x-ratelimit-reset-requests", f"{math.ceil(reset_s)}s"),
+        ]
+        if count > limit:
+            raise RateLimitedError(
+                f"this key may send {limit} requests per minute; the next window begins in {math.ceil(reset_s)} s",
+                retry_after_s=reset_s,
+                extra_headers=headers,
+            )
+        return headers
+
+
+def build_guard(settings: Settings, state: State) -> Guard:
+    """The guard that the settings ask for. Raises ConfigError if keys are required and have no place."""
+    access = settings.access
+    keyring = Keyring(build_key_store(settings, state), access.snapshot_ttl_s) if access.require_keys else None
+    return Guard(keyring, state, access.requests_per_minute, settings.server.workers)
+
+
+def _presented(headers: Mapping[str, str]) -> str | None:
+    """The key in `Authorization: Bearer`, else in `x-api-key`, which clients of /v1/messages send."""
+    scheme, _, credential = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return credential.strip(" ")
+    return headers.get("x-api-key")

@@ -1,0 +1,174 @@
+"""Prometheus metrics with closed label sets.
+
+Promises: whatever clients send, the number of series is bounded by the configuration: a model that is not configured,
+an endpoint, outcome, reason, stage or status that is not in the lists below counts as "other". Its own registry, never
+the library's global one. With PROMETHEUS_MULTIPROC_DIR set (more than one worker) every worker writes there and any
+worker renders the sum over all of them.
+Leaves out per-key metrics: keys come and go, series do not. docs/operations.md lists what is here; a test compares
+them.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from gateway.routing.base import REASONS
+
+OTHER: Final = "other"
+ENDPOINTS: Final = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/models",
+    "/rerank",
+    "/v1/rerank",
+    "/v2/rerank",
+    "/score",
+    "/v1/score",
+    "/tokenize",
+    "/detokenize",
+)
+OUTCOMES: Final = ("ok", "client_error", "upstream_error", "stream_error", "client_closed")
+STAGES: Final = ("parse", "encode", "score", "upstream")
+DIRECTIONS: Final = ("input", "output")
+DEPENDENCIES: Final = ("redis",)
+STATUSES: Final = (200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 499, 500, 501, 502, 503, 504)
+
+DURATION_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+# From 50 microseconds; the last three are for the wait on the upstream and for an encoder in trouble.
+OVERHEAD_BUCKETS_S: Final = (
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1, 10, 60,
+)  # fmt: skip
+FIRST_TOKEN_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3, 6, 12, 30, 60)
+
+
+class Metrics:
+    """What the gateway counts. `models` are the configured public names. Every method is synchronous and cheap."""
+
+    def __init__(self, models: Sequence[str], registry: CollectorRegistry | None = None) -> None:
+        self._models = frozenset(models)
+        self._registry = CollectorRegistry() if registry is None else registry
+        self._bundle: tuple[str, str] | None = None
+        own = self._registry
+        self._requests = Counter(
+            "gateway_requests_total",
+            "Requests answered, by how they ended.",
+            ["endpoint", "model", "status", "outcome"],
+            registry=own,
+        )
+        self._duration = Histogram(
+            "gateway_request_duration_seconds",
+            "Time from a request's first byte to its answer's last.",
+            ["endpoint", "model"],
+            buckets=DURATION_BUCKETS_S,
+            registry=own,
+        )
+        self._decisions = Counter(
+            "gateway_decisions_total",
+            "Routing decisions, by model chosen and reason.",
+            ["model", "reason"],
+            registry=own,
+        )
+        self._overhead = Histogram(
+            "gateway_overhead_seconds",
+            "Time a request spent in one stage: parse, encode and score are the gateway's own.",
+            ["stage"],
+            buckets=OVERHEAD_BUCKETS_S,
+            registry=own,
+        )
+        self._first_token = Histogram(
+            "gateway_time_to_first_token_seconds",
+            "Time from a streaming request to the first token relayed.",
+            ["model"],
+            buckets=FIRST_TOKEN_BUCKETS_S,
+            registry=own,
+        )
+        self._tokens = Counter(
+            "gateway_tokens_total", "Tokens that upstreams reported.", ["model", "direction"], registry=own
+        )
+        # A worker that sees a replica or Redis down is the one to listen to, hence the minimum over live workers.
+        self._upstream_up = Gauge(
+            "gateway_upstream_up",
+            "1 if the replica answers its health check, else 0.",
+            ["model", "replica"],
+            registry=own,
+            multiprocess_mode="livemin",
+        )
+        self._dependency_up = Gauge(
+            "gateway_dependency_up",
+            "1 if the dependency answers, else 0.",
+            ["dependency"],
+            registry=own,
+            multiprocess_mode="livemin",
+        )
+        self._bundle_info = Gauge(
+            "gateway_bundle_info",
+            "1 for the router bundle and policy in use; 0 for one used earlier by this process.",
+            ["digest", "policy"],
+            registry=own,
+            multiprocess_mode="livemax",
+        )
+
+    def request_finished(self, endpoint: str, model: str | None, status: int, outcome: str, duration_s: float) -> None:
+        """Count one answered request. `model` is the model that answered, None if none did."""
+        endpoint, model = _closed(endpoint, ENDPOINTS), self._model(model)
+        shown_status = str(status) if status in STATUSES else OTHER
+        self._requests.labels(endpoint, model, shown_status, _closed(outcome, OUTCOMES)).inc()
+        self._duration.labels(endpoint, model).observe(duration_s)
+
+    def decided(self, model: str, reason: str) -> None:
+        """Count one routing decision."""
+        self._decisions.labels(self._model(model), _closed(reason, REASONS)).inc()
+
+    def overhead(self, stage: str, seconds: float) -> None:
+        """Record the time that one request spent in `stage`."""
+        self._overhead.labels(_closed(stage, STAGES)).observe(seconds)
+
+    def first_token(self, model: str, seconds: float) -> None:
+        """Record the time to the first token of a stream."""
+        self._first_token.labels(self._model(model)).observe(seconds)
+
+    def tokens(self, model: str, direction: str, count: int) -> None:
+        """Add tokens that the upstream reported; a `count` below zero is the upstream's mistake and adds nothing."""
+        if count > 0:
+            self._tokens.labels(self._model(model), _closed(direction, DIRECTIONS)).inc(count)
+
+    def upstream_health(self, model: str, replica_index: int, is_healthy: bool) -> None:
+        """Set the health of one replica."""
+        self._upstream_up.labels(self._model(model), str(replica_index)).set(int(is_healthy))
+
+    def dependency_up(self, name: str, is_up: bool) -> None:
+        """Set whether a dependency (redis) answers."""
+        self._dependency_up.labels(_closed(name, DEPENDENCIES)).set(int(is_up))
+
+    def bundle(self, digest: str | None, policy: str) -> None:
+        """Name the bundle in use (its first 12 hex characters are shown; None for a policy without one)."""
+        live = ((digest or "none")[:12], policy)
+        if self._bundle is not None and self._bundle != live:
+            self._bundle_info.labels(*self._bundle).set(0)
+        self._bundle_info.labels(*live).set(1)
+        self._bundle = live
+
+    def render(self) -> tuple[bytes, str]:
+        """The text exposition and its content type."""
+        return generate_latest(self._source()), CONTENT_TYPE_LATEST
+
+    def _source(self) -> CollectorRegistry:
+        # The library itself decides by this variable where values are kept, so this is no setting of ours.
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return self._registry
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return together
+
+    def _model(self, name: str | None) -> str:
+        return name if name is not None and name in self._models else OTHER
+
+
+def _closed(value: str, allowed: Sequence[str]) -> str:
+    return value if value in allowed else OTHER
