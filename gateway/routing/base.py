@@ -73,6 +73,10 @@ class Policy(Protocol):
     """Ranks models for a request. `bundle_digest` is None for a policy without a bundle."""
 
     @property
+    def models(self) -> frozenset[str]:
+        """Public names of every model the policy may rank; the others are pinned-only."""
+
+    @property
     def bundle_digest(self) -> str | None:
         """Digest of the live bundle, hex."""
 
@@ -99,3 +103,7 @@ class Health(Protocol):
 
 class RoutingUnavailableError(Exception):
     """The policy cannot rank now (no bundle, encoder down or late): the default model answers. Says why, briefly."""
+
+
+class NothingToRouteOnError(RoutingUnavailableError):
+    """The request holds no text to rank by: nothing failed, the declared default answers."""

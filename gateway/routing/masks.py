@@ -1,0 +1,117 @@
+"""Hard masks: which models may answer a request at all, and for each of the others the first reason why not.
+
+A pure function over the configuration, the request and the pool's health. A mask is never traded against confidence:
+the router's ranking, rules and sessions all choose among what is left here, so a prompt cannot talk its way to a model
+that the key may not use.
+
+Leaves out: exact token counts. `prompt_tokens` is an estimate from below, so the context mask refuses only what surely
+does not fit; the upstream has the last word.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.errors import GatewayError, NoHealthyUpstreamError, PermissionDeniedError, RequestError
+from gateway.routing.base import Health, Need, RoutingRequest
+from gateway.settings import ModelSettings
+
+Exclusion = Literal["not_allowed", "image", "audio", "tools", "structured_output", "context", "unhealthy"]
+
+NEEDS: dict[Need, str] = {
+    "image": "images",
+    "audio": "audio",
+    "tools": "tool calls",
+    "structured_output": "response_format or guided decoding",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedModel:
+    """A model that may not answer, and the first mask that it failed."""
+
+    model: ModelSettings
+    why: Exclusion
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """The models that may answer, in config order, and the others."""
+
+    allowed: tuple[str, ...]
+    excluded: tuple[MaskedModel, ...]
+
+    def among(self, names: Iterable[str]) -> "Masked":
+        """The same result, as if only `names` were served."""
+        kept = frozenset(names)
+        return Masked(
+            allowed=tuple(name for name in self.allowed if name in kept),
+            excluded=tuple(masked for masked in self.excluded if masked.model.name in kept),
+        )
+
+    def why_not(self, name: str) -> Exclusion | None:
+        """The mask that `name` failed; None if it is allowed or not served."""
+        return next((masked.why for masked in self.excluded if masked.model.name == name), None)
+
+
+def mask_models(models: Sequence[ModelSettings], request: RoutingRequest, health: Health) -> Masked:
+    """Apply every mask to every model, in the order: key's allow-list, needs, context length, health."""
+    allowed: list[str] = []
+    excluded: list[MaskedModel] = []
+    for model in models:
+        why = _first_exclusion(model, request, health)
+        if why is None:
+            allowed.append(model.name)
+        else:
+            excluded.append(MaskedModel(model, why))
+    return Masked(tuple(allowed), tuple(excluded))
+
+
+def refusal(masked: Masked, request: RoutingRequest, *, retry_after_s: float) -> GatewayError:
+    """The error of a request that no model may answer, for `masked.allowed` being empty.
+
+    PermissionDeniedError if the key's allow-list left nothing; NoHealthyUpstreamError if a model would do and is down,
+    with the time after which asking again makes sense; else RequestError that names the need nobody meets."""
+    permitted = [entry for entry in masked.excluded if entry.why != "not_allowed"]
+    if not permitted:
+        return PermissionDeniedError("this key may not use any of the models that routing chooses from", param="model")
+    if any(entry.why == "unhealthy" for entry in permitted):
+        return NoHealthyUpstreamError(
+            "every model that could answer this request is down; try again shortly", retry_after_s=retry_after_s
+        )
+    who = "no served model" if request.allowed_models is None else "no model that this key may use"
+    models = [entry.model for entry in permitted]
+    for need in sorted(request.needs):
+        if not any(_meets(model, need) for model in models):
+            return RequestError(f"{who} takes {NEEDS[need]}")
+    if any(entry.why == "context" for entry in permitted):
+        longest = max(entry.model.context_tokens or 0 for entry in permitted if entry.why == "context")
+        return RequestError(
+            f"{who} holds a request of this length: about {request.prompt_tokens} prompt tokens and "
+            f"{_answer_tokens(request)} to be generated, against a context of at most {longest}"
+        )
+    return RequestError(f"{who} takes {' and '.join(NEEDS[need] for need in sorted(request.needs))} in one request")
+
+
+def _first_exclusion(model: ModelSettings, request: RoutingRequest, health: Health) -> Exclusion | None:
+    if request.allowed_models is not None and model.name not in request.allowed_models:
+        return "not_allowed"
+    for need in sorted(request.needs):
+        if not _meets(model, need):
+            return need
+    if model.context_tokens is not None and request.prompt_tokens + _answer_tokens(request) > model.context_tokens:
+        return "context"
+    return None if health.is_healthy(model.name) else "unhealthy"
+
+
+def _meets(model: ModelSettings, need: Need) -> bool:
+    if need == "tools":
+        return model.tools
+    if need == "structured_output":
+        return model.structured_output
+    return need in model.modalities
+
+
+def _answer_tokens(request: RoutingRequest) -> int:
+    """What the answer takes at least: what the client asked for, else one token."""
+    return 1 if request.max_tokens is None else request.max_tokens

@@ -1,0 +1,35 @@
+"""Policy `random`: every served model is as likely as any other; the baseline that a router must beat."""
+
+import random
+from collections.abc import Sequence
+
+from gateway.routing.base import RankedModel, Ranking, RoutingRequest
+from gateway.settings import Settings
+
+
+class Random:
+    """Ranks `models` in a fresh uniform order for each request."""
+
+    bundle_digest: str | None = None
+    is_ready = True
+
+    def __init__(self, models: Sequence[str], draw: random.Random) -> None:
+        self.models = frozenset(models)
+        self._models = tuple(models)
+        self._draw = draw
+
+    async def start(self) -> None:
+        """Nothing to load."""
+
+    async def rank(self, request: RoutingRequest) -> Ranking:
+        """Every model once, in random order."""
+        return Ranking(tuple(RankedModel(model) for model in self._draw.sample(self._models, len(self._models))))
+
+    async def aclose(self) -> None:
+        """Nothing to free."""
+
+
+def build(settings: Settings) -> Random:
+    """The policy over every served model, with `router.seed`."""
+    draw = random.Random(settings.router.seed)  # noqa: S311 - a baseline, not a secret
+    return Random([model.name for model in settings.models], draw)

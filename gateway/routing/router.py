@@ -1,0 +1,199 @@
+"""Decides which models to try for a request, in which order, and says why.
+
+Order of authority: hard masks (gateway/routing/masks.py), rules, the session, the policy's ranking of all its models.
+Each only chooses among what the ones before it left. When the policy cannot rank, the declared default answers, or,
+where a mask forbids that one too, the next routable model in config order; never a random model, never an error of the
+router's own.
+
+Leaves out: trying the candidates. The edge walks down them when a model cannot be reached.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from gateway.errors import ModelNotFoundError, PermissionDeniedError
+from gateway.observability.logs import log_event
+from gateway.routing.base import (
+    Decision,
+    Health,
+    NothingToRouteOnError,
+    Policy,
+    RankedModel,
+    Ranking,
+    Reason,
+    RoutingRequest,
+    RoutingUnavailableError,
+)
+from gateway.routing.masks import Masked, mask_models, refusal
+from gateway.routing.registry import build_policy
+from gateway.routing.rules import Rules
+from gateway.routing.session import Sessions
+from gateway.settings import ModelSettings, Settings
+from gateway.state.base import State
+
+_logger = logging.getLogger(__name__)
+_NO_RANKING = Ranking(())
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What was decided, before it gets an id. `order` has the choice first and the models to fall back on behind it."""
+
+    reason: Reason
+    order: tuple[RankedModel, ...]
+    ranking: Ranking = _NO_RANKING
+    detail: str = ""
+
+
+def new_decision_id() -> str:
+    """Sixteen random hex digits."""
+    return secrets.token_hex(8)
+
+
+class Router:
+    """Turns a request into a decision. `build_router` makes one from the settings."""
+
+    def __init__(
+        self,
+        *,
+        models: Sequence[ModelSettings],
+        aliases: Iterable[str],
+        default_model: str,
+        rules: Rules,
+        sessions: Sessions,
+        policy: Policy,
+        health: Health,
+        retry_after_s: float,
+        new_id: Callable[[], str] = new_decision_id,
+    ) -> None:
+        self.aliases = frozenset(aliases)
+        self._models = tuple(models)
+        self._names = frozenset(model.name for model in models)
+        self._default = default_model
+        self._rules = rules
+        self._sessions = sessions
+        self._policy = policy
+        self._health = health
+        self._retry_after_s = retry_after_s
+        self._new_id = new_id
+
+    @property
+    def is_ready(self) -> bool:
+        """True once the policy can decide; with `learned`, a bundle is live and its encoder is loaded."""
+        return self._policy.is_ready
+
+    @property
+    def bundle_digest(self) -> str | None:
+        """Digest of the live bundle, hex; None without one."""
+        return self._policy.bundle_digest
+
+    async def start(self) -> None:
+        """Load what the policy needs. Raises ConfigError or BundleError in one line; not for a missing encoder."""
+        await self._policy.start()
+
+    async def aclose(self) -> None:
+        """Stop the policy."""
+        await self._policy.aclose()
+
+    async def pin(self, model: str, request: RoutingRequest) -> Decision:
+        """The decision for a model that the client named: that one and no other, whatever its health.
+
+        Raises ModelNotFoundError if no such model is served, PermissionDeniedError if the key may not use it.
+        """
+        if model not in self._names:
+            raise ModelNotFoundError(f"model {model!r} is not served here; GET /v1/models lists what is", param="model")
+        if request.allowed_models is not None and model not in request.allowed_models:
+            raise PermissionDeniedError(f"this key may not use model {model!r}", param="model")
+        return self._decision(_Verdict("pinned", (RankedModel(model),)))
+
+    async def decide(self, request: RoutingRequest) -> Decision:
+        """The decision for a request that names no model.
+
+        Raises PermissionDeniedError, RequestError or NoHealthyUpstreamError if no model may answer (masks.refusal), and
+        nothing else: a policy, an encoder or a store that fails gives the declared default.
+        """
+        masked = mask_models(self._models, request, self._health)
+        routable = masked.among(self._policy.models | {self._default})
+        rule = self._rules.first_match(request, masked)
+        if rule is not None:
+            return self._decision(
+                _Verdict("rule", _distinct([RankedModel(rule.model)], self._declared_order(routable)))
+            )
+        if not routable.allowed:
+            raise refusal(routable, request, retry_after_s=self._retry_after_s)
+        return self._decision(await self._verdict(request, routable))
+
+    async def _verdict(self, request: RoutingRequest, routable: Masked) -> _Verdict:
+        session = self._sessions.of(request)
+        kept_name = await session.recall()
+        kept = RankedModel(kept_name) if kept_name is not None and kept_name in routable.allowed else None
+        verdict = await self._ranked(request, routable)
+        if kept is not None:
+            verdict = self._with_session(verdict, kept)
+        if verdict.reason in {"routed", "session"}:
+            # A fallback is not remembered: the conversation goes to the model of its own once that can be found.
+            await session.remember(verdict.order[0].model)
+        return verdict
+
+    async def _ranked(self, request: RoutingRequest, routable: Masked) -> _Verdict:
+        declared = self._declared_order(routable)
+        try:
+            ranking = await self._policy.rank(request)
+        except NothingToRouteOnError as error:
+            return _Verdict("default", declared, detail=str(error))
+        except RoutingUnavailableError as error:
+            log_event(_logger, "routing_unavailable", level=logging.WARNING, why=str(error), model=declared[0].model)
+            return _Verdict("fallback", declared, detail=str(error))
+        usable = [ranked for ranked in ranking.models if ranked.model in routable.allowed]
+        if not usable:
+            return _Verdict("fallback", declared, ranking, "none of the ranked models can take the request now")
+        return _Verdict("routed", _distinct(usable, declared), ranking)
+
+    def _with_session(self, verdict: _Verdict, kept: RankedModel) -> _Verdict:
+        """The session's model first, unless the best of the ranking gains more than the margin."""
+        ranked = next((entry for entry in verdict.ranking.models if entry.model == kept.model), kept)
+        if verdict.reason == "routed" and not self._sessions.keeps(ranked, verdict.order[0]):
+            return verdict
+        return _Verdict("session", _distinct([ranked], verdict.order), verdict.ranking)
+
+    def _declared_order(self, routable: Masked) -> tuple[RankedModel, ...]:
+        """Allowed models without a ranking: the default, then the others in config order."""
+        others = [name for name in routable.allowed if name != self._default]
+        default = [self._default] if self._default in routable.allowed else []
+        return tuple(RankedModel(name) for name in default + others)
+
+    def _decision(self, verdict: _Verdict) -> Decision:
+        return Decision(
+            decision_id=self._new_id(),
+            candidates=verdict.order,
+            reason=verdict.reason,
+            ranking=verdict.ranking.models,
+            bundle_digest=self._policy.bundle_digest,
+            encode_s=verdict.ranking.encode_s,
+            score_s=verdict.ranking.score_s,
+            detail=verdict.detail,
+        )
+
+
+def build_router(settings: Settings, health: Health, state: State) -> Router:
+    """The router of `settings`, not yet started. Raises ConfigError."""
+    return Router(
+        models=settings.models,
+        aliases=settings.router.aliases,
+        default_model=settings.router.default_model,
+        rules=Rules(settings.rules),
+        sessions=Sessions(state, margin=settings.router.session_margin, ttl_s=settings.router.session_ttl_s),
+        policy=build_policy(settings),
+        health=health,
+        retry_after_s=settings.upstream.health_interval_s,
+    )
+
+
+def _distinct(first: Sequence[RankedModel], then: Iterable[RankedModel]) -> tuple[RankedModel, ...]:
+    """`first`, then those of `then` whose model is not there yet."""
+    order = {entry.model: entry for entry in first}
+    for entry in then:
+        order.setdefault(entry.model, entry)
+    return tuple(order.values())
