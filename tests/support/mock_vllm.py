@@ -159,7 +159,7 @@ async def _before_chunk(number: int, behaviour: Behaviour, send: Any) -> None:
 
 
 def _die(send: Any) -> None:
-    """What a killed process does to the connection; uvicorn's `send` is a method of the cycle that has the transport."""
+    """What a killed process does to the connection; uvicorn's `send` is a method of the cycle with the transport."""
     send.__self__.transport.abort()
     raise ConnectionAbortedError
 
