@@ -1,0 +1,43 @@
+# The commands of this project; CI runs the same ones. `make` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+PORT ?= 8000
+# RouterDC's own data: beside the checkout where there is such a folder, else in data/.
+export ROUTERDC_DATA ?= $(firstword $(wildcard ../shared/data/routerdc) data/routerdc)
+export PYTHON TORCH_INDEX_URL
+
+.PHONY: help setup setup-venv setup-demo demo test check docs demo-artefacts demo-sft demo-score demo-router
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  PYTHON=/path/to/python3.11    the Python to set up with"
+	@echo "  TORCH_INDEX_URL=URL           where PyTorch's CPU build is, when pip does not find it by itself"
+	@echo "  PORT=8000                     where the demo serves"
+
+setup: ## Everything for development: system packages, .venv, .venv-vllm, the npm client (about 7 minutes, 4 GB)
+	@deploy/setup/setup.sh system venv vllm node
+	@echo "set up. Next: make demo, make check, make test"
+
+setup-venv: ## Only .venv: the gateway, the trainers and the tools
+	@deploy/setup/setup.sh venv
+
+setup-demo: ## Only what the demo needs: .venv and .venv-vllm
+	@deploy/setup/setup.sh venv vllm
+
+demo: setup-demo ## Real models, routed: sets up, sends queries, keeps serving (ONCE=1 stops after the table)
+	@exec $(BIN)/python -m deploy.demo.run --port $(PORT) $(if $(filter 1 yes true,$(ONCE)),--once) $(if $(DEMO_QUERIES),--queries $(DEMO_QUERIES))
+
+test: ## Every test
+	@$(BIN)/python -m pytest
+
+check: ## Lint, types, import law, Dockerfile, Compose, scripts, generated docs
+	@deploy/setup/check.sh
+
+docs: ## Write docs/config.md anew from the settings
+	@$(BIN)/gateway config-docs > docs/config.md.tmp && mv docs/config.md.tmp docs/config.md
