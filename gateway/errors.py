@@ -6,17 +6,25 @@
     │   ├── MalformedBodyError          400 invalid_request_error invalid_json
     │   ├── BodyTooLargeError           413 invalid_request_error body_too_large
     │   ├── UnsupportedEncodingError    415 invalid_request_error unsupported_encoding
-    │   └── BodyTimeoutError            408 invalid_request_error body_timeout
+    │   ├── BodyTimeoutError            408 invalid_request_error body_timeout
+    │   ├── UnknownPathError            404 invalid_request_error unknown_path
+    │   └── MethodNotAllowedError       405 invalid_request_error method_not_allowed
     ├── AuthenticationError             401 authentication_error  invalid_api_key
     ├── PermissionDeniedError           403 permission_error      model_not_allowed
     ├── ModelNotFoundError              404 invalid_request_error model_not_found
     ├── RateLimitedError                429 rate_limit_error      rate_limit_exceeded
     ├── UpstreamError                   502 upstream_error        upstream_error
     │   ├── UpstreamConnectError        502 upstream_error        upstream_unreachable
+    │   │   ├── UpstreamConnectTimeoutError    504                upstream_connect_timeout
+    │   │   └── UpstreamDisconnectedError      502                upstream_disconnected
     │   ├── UpstreamTimeoutError        504 upstream_error        upstream_timeout
-    │   └── UpstreamProtocolError       502 upstream_error        upstream_broken_answer
+    │   │   ├── UpstreamFirstByteTimeoutError  504                upstream_first_byte_timeout
+    │   │   └── UpstreamIdleTimeoutError       504                upstream_idle_timeout
+    │   ├── UpstreamProtocolError       502 upstream_error        upstream_broken_answer
+    │   └── UpstreamUnavailableError    503 upstream_error        upstream_unavailable
     ├── NoHealthyUpstreamError          503 overloaded_error      no_healthy_upstream
-    └── StateUnavailableError           503 overloaded_error      state_unavailable
+    ├── StateUnavailableError           503 overloaded_error      state_unavailable
+    └── ShuttingDownError               503 overloaded_error      shutting_down
 
 Every error becomes OpenAI's nested body, `{"error": {"message", "type", "param", "code"}}`, as an HTTP answer before
 the first byte and as an SSE event after it. A message says what to do; it never holds a prompt, a key or an upstream's
@@ -101,6 +109,18 @@ class BodyTimeoutError(RequestError):
     status, code = 408, "body_timeout"
 
 
+class UnknownPathError(RequestError):
+    """Nothing is served under that path."""
+
+    status, code = 404, "unknown_path"
+
+
+class MethodNotAllowedError(RequestError):
+    """The path is served, with another method."""
+
+    status, code = 405, "method_not_allowed"
+
+
 class AuthenticationError(GatewayError):
     """No key, a malformed key, an unknown key or a revoked key: one answer for all."""
 
@@ -137,16 +157,46 @@ class UpstreamConnectError(UpstreamError):
     code = "upstream_unreachable"
 
 
+class UpstreamConnectTimeoutError(UpstreamConnectError):
+    """No connection within `upstream.connect_timeout_s`; nothing was sent."""
+
+    status, code = 504, "upstream_connect_timeout"
+
+
+class UpstreamDisconnectedError(UpstreamConnectError):
+    """The model's server took the connection and closed it before the first byte of an answer."""
+
+    code = "upstream_disconnected"
+
+
 class UpstreamTimeoutError(UpstreamError):
-    """A deadline passed: connect, first byte or idle."""
+    """A deadline passed after the request was sent: the model may be working on it, so it is not asked again."""
 
     status, code = 504, "upstream_timeout"
+
+
+class UpstreamFirstByteTimeoutError(UpstreamTimeoutError):
+    """No answer within `upstream.first_byte_timeout_s`."""
+
+    code = "upstream_first_byte_timeout"
+
+
+class UpstreamIdleTimeoutError(UpstreamTimeoutError):
+    """The answer stood still for `upstream.idle_timeout_s`."""
+
+    code = "upstream_idle_timeout"
 
 
 class UpstreamProtocolError(UpstreamError):
     """The model's server answered with something that is not what the endpoint promises, or broke off."""
 
     code = "upstream_broken_answer"
+
+
+class UpstreamUnavailableError(UpstreamError):
+    """The model's server says that it cannot answer now."""
+
+    status, code = 503, "upstream_unavailable"
 
 
 class NoHealthyUpstreamError(GatewayError):
@@ -159,3 +209,9 @@ class StateUnavailableError(GatewayError):
     """Redis is configured, does not answer, and no local copy can stand in."""
 
     status, type, code = 503, "overloaded_error", "state_unavailable"
+
+
+class ShuttingDownError(GatewayError):
+    """This process is stopping: another one, or the same one in a moment, will answer."""
+
+    status, type, code = 503, "overloaded_error", "shutting_down"

@@ -39,8 +39,9 @@ class UpstreamAnswer(Protocol):
     def chunks(self) -> AsyncIterator[bytes]:
         """The body's bytes as they arrive.
 
-        Raises UpstreamTimeoutError after `upstream.idle_timeout_s` of silence, UpstreamProtocolError if the connection
-        breaks before the body is complete.
+        Raises UpstreamFirstByteTimeoutError if the body has not begun within `upstream.first_byte_timeout_s` of the
+        request, UpstreamIdleTimeoutError after `upstream.idle_timeout_s` of silence, UpstreamProtocolError if the
+        connection breaks before the body is complete.
         """
 
     async def aclose(self) -> None:
@@ -56,7 +57,8 @@ class Upstream(Protocol):
         """Open an exchange and wait for the answer's head.
 
         Raises UpstreamConnectError if no connection could be made or it closed before the first byte,
-        UpstreamTimeoutError if a deadline passed. Cancelling the call aborts the exchange.
+        UpstreamFirstByteTimeoutError if that byte did not come in time, UpstreamProtocolError if the answer is not
+        HTTP. Cancelling the call aborts the exchange.
         """
 
     async def aclose(self) -> None:
