@@ -144,14 +144,14 @@ def test_a_path_that_cannot_be_a_journal_is_named(tmp_path):
 
 def test_a_full_disk_is_one_line_and_what_was_kept_is_still_there(tmp_path):
     path = written(tmp_path / "j.jsonl", entry(0))
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with Journal(path, HEADER) as journal:
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 40, hard))
         try:
             with pytest.raises(DataError, match=r"j\.jsonl: cannot be written: .+; what it holds is kept"):
                 journal.append(entry(1))
         finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     with Journal(path, HEADER) as journal:
         assert list(journal.entries.values()) == [entry(0)]
 
