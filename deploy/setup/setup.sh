@@ -16,6 +16,7 @@ readonly ROOT=$PWD
 readonly LOGS=.cache/setup
 readonly TORCH_INDEX_HINT="TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu"
 job=""
+step_began=0 last_sign=0
 
 stop() {
   [ -z "$job" ] || kill "$job" 2>/dev/null || true
@@ -31,7 +32,7 @@ fail() { # what went wrong, what to do
 
 # Run a command with its output in a log, and a sign of life: the seconds on a terminal, a line each half minute elsewhere.
 logged() { # log name, command...
-  local log=$LOGS/$1.log began=$SECONDS
+  local log=$LOGS/$1.log
   shift
   mkdir -p "$LOGS"
   "$@" >>"$log" 2>&1 &
@@ -39,9 +40,10 @@ logged() { # log name, command...
   while kill -0 "$job" 2>/dev/null; do
     sleep 1
     if [ -t 1 ]; then
-      printf '\r      %4d s ' $((SECONDS - began))
-    elif [ $(((SECONDS - began) % 30)) -eq 29 ]; then
-      printf '      %4d s\n' $((SECONDS - began))
+      printf '\r      %4d s ' $((SECONDS - step_began))
+    elif [ $((SECONDS - last_sign)) -ge 30 ]; then
+      last_sign=$SECONDS
+      printf '      %4d s\n' $((SECONDS - step_began))
     fi
   done
   [ ! -t 1 ] || printf '\r'
@@ -187,5 +189,6 @@ for step in "$@"; do
   number=$((number + 1))
   [ -n "${TAKES[$step]:-}" ] || fail "no step called $step" "choose from: system venv vllm node"
   echo "[$number/$#] $step: ${TAKES[$step]}"
+  step_began=$SECONDS last_sign=$SECONDS
   "$step"
 done
