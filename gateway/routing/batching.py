@@ -6,7 +6,8 @@ deadline, and a caller that leaves takes its text out of the queue. While the ru
 deadline, newcomers are turned away at once instead of waiting for what will not come.
 
 Leaves out: what the encode function is, and stopping a batch that runs: a thread cannot be interrupted, its answer is
-dropped."""
+dropped.
+"""
 
 import asyncio
 import logging

@@ -53,6 +53,10 @@ def load_encoder(bundle: RouterBundle, settings: EncoderSettings) -> EncodeFunct
             f"{spec.digest[:12]}...: install that encoder, or train the bundle again"
         )
 
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    # Before the next import, which reads it: a server's standard error is for log lines.
+    disable_progress_bars()
     import torch
     from sentence_transformers import SentenceTransformer
 

@@ -88,6 +88,7 @@ class Learned:
         try:
             await self._encoder.start()
         except BundleError:
+            await self._encoder.aclose()
             raise
         except Exception as error:  # noqa: BLE001 - border: torch, its drivers and the disk fail in types of their own
             log_event(
@@ -102,7 +103,8 @@ class Learned:
         """Every served model of the bundle, best first, with its confidence.
 
         Raises NothingToRouteOnError for an ask without text, RoutingUnavailableError if the encoder cannot embed it in
-        time."""
+        time.
+        """
         if self._scorer is None or self._encoder is None:
             raise RoutingUnavailableError("no bundle is live")
         if not request.ask or request.ask.isspace():

@@ -71,7 +71,8 @@ def refusal(masked: Masked, request: RoutingRequest, *, retry_after_s: float) ->
     """The error of a request that no model may answer, for `masked.allowed` being empty.
 
     PermissionDeniedError if the key's allow-list left nothing; NoHealthyUpstreamError if a model would do and is down,
-    with the time after which asking again makes sense; else RequestError that names the need nobody meets."""
+    with the time after which asking again makes sense; else RequestError that names the need nobody meets.
+    """
     permitted = [entry for entry in masked.excluded if entry.why != "not_allowed"]
     if not permitted:
         return PermissionDeniedError("this key may not use any of the models that routing chooses from", param="model")

@@ -2,7 +2,8 @@
 
 Compiled once; the first rule that matches wins. A rule whose model is masked out for this request is passed over, with
 a line in the log, and the search goes on. Patterns see the first 4,096 characters of the ask, so that their cost is
-bounded for any text; a pattern that backtracks without end is the operator's to avoid."""
+bounded for any text; a pattern that backtracks without end is the operator's to avoid.
+"""
 
 import logging
 import re

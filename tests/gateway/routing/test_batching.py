@@ -1,0 +1,193 @@
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gateway.routing.base import RoutingUnavailableError
+from gateway.routing.batching import BatchingEncoder, FloatArray
+
+
+class Gate:
+    """An encode function that waits for the test before each batch, and notes what it was given and where it ran."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self.batches: list[list[str]] = []
+        self.threads: set[int] = set()
+
+    def __call__(self, texts: Sequence[str]) -> FloatArray:
+        self.batches.append(list(texts))
+        self.threads.add(threading.get_ident())
+        self.entered.release()
+        assert self.open.wait(20)
+        return lengths(texts)
+
+    async def wait_until_entered(self) -> None:
+        assert await asyncio.to_thread(self.entered.acquire, timeout=20)
+
+
+def lengths(texts: Sequence[str]) -> FloatArray:
+    return np.array([[len(text)] for text in texts], dtype=np.float32)
+
+
+@asynccontextmanager
+async def running(
+    encode: Callable[[Sequence[str]], FloatArray], *, timeout_s: float = 20.0, max_batch: int = 32, max_queue: int = 256
+) -> AsyncIterator[BatchingEncoder]:
+    encoder = BatchingEncoder(lambda: encode, timeout_s=timeout_s, max_batch=max_batch, max_queue=max_queue)
+    await encoder.start()
+    try:
+        yield encoder
+    finally:
+        if isinstance(encode, Gate):
+            encode.open.set()
+        await encoder.aclose()
+
+
+async def in_line(encoder: BatchingEncoder, texts: Sequence[str]) -> list[asyncio.Task[FloatArray]]:
+    """Callers that have taken their places, in this order."""
+    tasks = [asyncio.create_task(encoder.encode(text)) for text in texts]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_each_caller_gets_its_own_row() -> None:
+    async with running(lengths) as encoder:
+        rows = await asyncio.gather(*(encoder.encode("x" * n) for n in range(100)))
+    assert [row.tolist() for row in rows] == [[n] for n in range(100)]
+
+
+async def test_what_arrives_while_a_batch_runs_becomes_the_next_batch_oldest_first() -> None:
+    gate = Gate()
+    async with running(gate, max_batch=3) as encoder:
+        first = await in_line(encoder, ["a"])
+        await gate.wait_until_entered()
+        rest = await in_line(encoder, ["b", "c", "d", "e"])
+        gate.open.set()
+        await asyncio.gather(*first, *rest)
+    assert gate.batches == [["a"], ["b", "c", "d"], ["e"]]
+
+
+async def test_encoding_runs_in_one_thread_that_is_not_the_event_loops() -> None:
+    gate = Gate()
+    gate.open.set()
+    async with running(gate) as encoder:
+        for text in ("a", "b", "c"):
+            await encoder.encode(text)
+    assert len(gate.threads) == 1
+    assert threading.get_ident() not in gate.threads
+
+
+async def test_a_full_queue_turns_away_at_once() -> None:
+    gate = Gate()
+    async with running(gate, max_queue=2) as encoder:
+        first = await in_line(encoder, ["a"])
+        await gate.wait_until_entered()
+        waiting = await in_line(encoder, ["b", "c"])
+        with pytest.raises(RoutingUnavailableError, match="queue is full"):
+            await encoder.encode("d")
+        gate.open.set()
+        assert len(await asyncio.gather(*first, *waiting)) == 3
+
+
+async def test_a_caller_that_leaves_gives_up_its_place() -> None:
+    gate = Gate()
+    async with running(gate, max_queue=1) as encoder:
+        first = await in_line(encoder, ["a"])
+        await gate.wait_until_entered()
+        (leaver,) = await in_line(encoder, ["b"])
+        leaver.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaver
+        stayer = await in_line(encoder, ["c"])
+        gate.open.set()
+        await asyncio.gather(*first, *stayer)
+    assert gate.batches == [["a"], ["c"]]
+
+
+async def test_a_caller_that_leaves_a_running_batch_disturbs_nobody() -> None:
+    gate = Gate()
+    async with running(gate) as encoder:
+        leaver, stayer = await in_line(encoder, ["a", "bb"])
+        await gate.wait_until_entered()
+        leaver.cancel()
+        gate.open.set()
+        assert (await stayer).tolist() == [2]
+
+
+async def test_a_late_encoder_is_given_up_and_newcomers_are_turned_away_at_once() -> None:
+    gate = Gate()
+    async with running(gate, timeout_s=0.05) as encoder:
+        with pytest.raises(RoutingUnavailableError, match="late"):
+            await encoder.encode("a")
+        await asyncio.sleep(0.01)
+        places = await in_line(encoder, ["b"])
+        assert places[0].done()
+        with pytest.raises(RoutingUnavailableError, match="late"):
+            await places[0]
+        gate.open.set()
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            try:
+                row = await encoder.encode("cc")
+            except RoutingUnavailableError:
+                continue
+            assert row.tolist() == [2]
+            return
+    raise AssertionError("the encoder did not come back")
+
+
+async def test_an_encoder_that_throws_fails_its_batch_and_no_other(caplog: Any) -> None:
+    def throws_on_bad(texts: Sequence[str]) -> FloatArray:
+        if "bad" in texts:
+            raise MemoryError("out of memory while reading: secret prompt")
+        return lengths(texts)
+
+    with caplog.at_level(logging.INFO):
+        async with running(throws_on_bad) as encoder:
+            with pytest.raises(RoutingUnavailableError, match=r"the encoder failed \(MemoryError\)"):
+                await encoder.encode("bad")
+            assert (await encoder.encode("good")).tolist() == [4]
+    assert [record.getMessage() for record in caplog.records] == ["encoder_failed"]
+    assert "secret prompt" not in repr([record.__dict__ for record in caplog.records])
+
+
+async def test_a_wrong_number_of_rows_is_a_failure() -> None:
+    async with running(lambda texts: np.zeros((2, 1), dtype=np.float32)) as encoder:
+        with pytest.raises(RoutingUnavailableError, match="the encoder failed"):
+            await encoder.encode("a")
+
+
+async def test_closing_turns_away_who_waits() -> None:
+    gate = Gate()
+    encoder = BatchingEncoder(lambda: gate, timeout_s=20.0, max_batch=1, max_queue=10)
+    await encoder.start()
+    tasks = await in_line(encoder, ["a", "b"])
+    await gate.wait_until_entered()
+    await encoder.aclose()
+    gate.open.set()
+    for task in tasks:
+        with pytest.raises(RoutingUnavailableError, match="stopping"):
+            await task
+    assert not encoder.is_ready
+    with pytest.raises(RoutingUnavailableError, match="not loaded"):
+        await encoder.encode("c")
+
+
+async def test_an_encoder_that_does_not_load_says_so_and_can_be_closed() -> None:
+    def load() -> Callable[[Sequence[str]], FloatArray]:
+        raise ModuleNotFoundError("No module named 'torch'")
+
+    encoder = BatchingEncoder(load, timeout_s=1.0, max_batch=1, max_queue=1)
+    with pytest.raises(ModuleNotFoundError):
+        await encoder.start()
+    assert not encoder.is_ready
+    with pytest.raises(RoutingUnavailableError, match="not loaded"):
+        await encoder.encode("a")
+    await encoder.aclose()
