@@ -1,0 +1,32 @@
+"""Embeddings kept on disk between benchmark runs: the encoder is frozen, so the same text gives the same vector.
+
+One .npy file per list of texts under `.cache/embeddings/`, named after everything that decides its content: the digest
+of the encoder's weights, how it cuts text, and the texts themselves.
+"""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from router_core.publish import publish_file
+from router_training.routers.encoder import FloatArray, SentenceEncoder
+
+
+def cached_embeddings(encoder: SentenceEncoder, texts: Sequence[str], *, cache: Path, label: str) -> FloatArray:
+    """Embed N texts, (N, D), or read them from `cache` where an earlier run left them. `label` names the progress."""
+    key = hashlib.sha256(encoder.spec.model_dump_json().encode())
+    for text in texts:
+        key.update(len(text).to_bytes(8, "little") + text.encode("utf-8", "surrogatepass"))
+    file = cache / f"{key.hexdigest()[:32]}.npy"
+    if file.is_file():
+        kept: FloatArray = np.load(file, allow_pickle=False)
+        return kept
+    embeddings = encoder.embed(texts, progress=lambda steps: tqdm(steps, desc=f"embed {label}", mininterval=5))
+    content = io.BytesIO()
+    np.save(content, embeddings, allow_pickle=False)
+    publish_file(file, content.getvalue())
+    return embeddings

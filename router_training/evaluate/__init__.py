@@ -1,0 +1,1 @@
+"""How well a router chooses, beside every rival that the same answers allow."""

@@ -1,0 +1,1 @@
+"""Trainers of routers: a training table in, a router bundle out."""
