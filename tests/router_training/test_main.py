@@ -1,3 +1,4 @@
+import importlib.util
 import subprocess
 import sys
 import types
@@ -116,3 +117,8 @@ def test_an_option_may_not_be_shortened(job, capsys):
         main(["grow", "beans", "--cou", "3"], jobs=job(raising(AssertionError)))
     assert stopped.value.code == 2
     assert "--cou" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_every_registered_job_is_there(name):
+    assert importlib.util.find_spec(JOBS[name].module) is not None
