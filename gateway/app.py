@@ -1,0 +1,205 @@
+"""The composition root: the only place that makes the gateway's parts and knows them all.
+
+`build_app` wires them and opens nothing. Start-up (the ASGI lifespan) loads keys, asks the pool for its health and
+loads the router; a part that cannot start ends it with one line. With `drains_on_signal`, SIGTERM and SIGINT first let
+running requests finish (gateway/http/drain.py) and only then reach the server; the same signal again reaches it
+at once.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.access.guard import Guard, build_guard
+from gateway.errors import GatewayError
+from gateway.http.api import build_api
+from gateway.http.drain import Drain
+from gateway.http.edge import Edge
+from gateway.http.report import Report
+from gateway.http.walk import Walk
+from gateway.observability.logs import configure, log_event
+from gateway.observability.metrics import Metrics
+from gateway.routing.router import Router, build_router
+from gateway.settings import Settings, load_settings
+from gateway.state.base import State
+from gateway.state.build import build_state
+from gateway.upstream.aiohttp import AiohttpUpstream
+from gateway.upstream.base import Upstream
+from gateway.upstream.pool import Pool
+from router_core.errors import RouterCoreError
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_logger = logging.getLogger(__name__)
+
+
+class Gateway:
+    """The ASGI app: the edge, and the life of the parts behind it."""
+
+    def __init__(
+        self,
+        edge: ASGIApp,
+        *,
+        settings: Settings,
+        state: State,
+        upstream: Upstream,
+        pool: Pool,
+        guard: Guard,
+        router: Router,
+        metrics: Metrics,
+        drain: Drain,
+        drains_on_signal: bool,
+    ) -> None:
+        self._edge = edge
+        self._settings = settings
+        self._state = state
+        self._upstream = upstream
+        self._pool = pool
+        self._guard = guard
+        self._router = router
+        self._metrics = metrics
+        self._drain = drain
+        self._signals = _StopSignals(drain) if drains_on_signal else None
+        self.start_error: GatewayError | RouterCoreError | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or live through start-up and shutdown."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await self._edge(scope, receive, send)
+
+    async def start(self) -> None:
+        """Start every part. Raises GatewayError or RouterCoreError with one clear line."""
+        if self._settings.state.redis_url is not None:
+            self._metrics.dependency_up("redis", await self._state.ping())
+        await self._guard.start()
+        await self._pool.start()
+        await self._router.start()
+        self._metrics.bundle(self._router.bundle_digest, self._settings.router.policy)
+        if self._signals is not None:
+            self._signals.listen()
+
+    async def aclose(self) -> None:
+        """Stop every part, in the opposite order."""
+        if self._signals is not None:
+            self._signals.ignore()
+        await self._router.aclose()
+        await self._pool.aclose()
+        await self._guard.aclose()
+        await self._upstream.aclose()
+        await self._state.aclose()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.start()
+        except (GatewayError, RouterCoreError) as error:
+            await self.aclose()
+            self.start_error = error
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        log_event(_logger, "started", models=len(self._settings.models), policy=self._settings.router.policy)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+class _StopSignals:
+    """Stands between the process's stop signals and the handlers that were there before (the server's)."""
+
+    def __init__(self, drain: Drain) -> None:
+        self._drain = drain
+        self._before: dict[int, Any] = {}
+        self._received: set[int] = set()
+        self._draining: asyncio.Task[None] | None = None
+
+    def listen(self) -> None:
+        """Take the signals over. Only a process's main thread may."""
+        loop = asyncio.get_running_loop()
+
+        def on_signal(number: int, _: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self._stop, number)
+
+        self._before = {number: signal.signal(number, on_signal) for number in STOP_SIGNALS}
+
+    def ignore(self) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _stop(self, number: int) -> None:
+        if number in self._received:
+            self._pass_on(number)
+        elif self._draining is None:
+            log_event(_logger, "stopping", signal=signal.Signals(number).name)
+            self._draining = asyncio.create_task(self._drain_then(number), name="drain")
+        # A terminal's Ctrl-C reaches every worker, and then their parent sends SIGTERM: that is no second request.
+        self._received.add(number)
+
+    async def _drain_then(self, number: int) -> None:
+        await self._drain.finish()
+        self._pass_on(number)
+
+    def _pass_on(self, number: int) -> None:
+        handler: Callable[[int, FrameType | None], object] | Any = self._before.get(number)
+        if callable(handler):
+            handler(number, None)
+
+
+def build_app(settings: Settings, *, drains_on_signal: bool = False) -> Gateway:
+    """The gateway of `settings`, not started. Raises ConfigError."""
+    metrics = Metrics([model.name for model in settings.models])
+    state = build_state(settings, on_change=lambda is_up: metrics.dependency_up("redis", is_up))
+    upstream = AiohttpUpstream(settings.upstream)
+    pool = Pool(settings.models, settings.upstream, upstream, metrics)
+    router = build_router(settings, pool, state)
+    guard = build_guard(settings, state)
+    drain = Drain(settings.server.shutdown_grace_s)
+    api = build_api(
+        settings,
+        guard=guard,
+        router=router,
+        health=pool,
+        metrics=metrics,
+        drain=drain,
+        started_at=int(time.time()),
+    )
+    edge = Edge(
+        api,
+        settings=settings,
+        guard=guard,
+        router=router,
+        walk=Walk(pool, upstream, settings.upstream.health_interval_s),
+        report=Report(metrics, logs_access=settings.log.access),
+        drain=drain,
+    )
+    return Gateway(
+        edge,
+        settings=settings,
+        state=state,
+        upstream=upstream,
+        pool=pool,
+        guard=guard,
+        router=router,
+        metrics=metrics,
+        drain=drain,
+        drains_on_signal=drains_on_signal,
+    )
+
+
+def build_worker(config: Path) -> Gateway:
+    """What each of several worker processes serves; they share nothing but the document at `config`."""
+    settings = load_settings(config)
+    configure(settings.log.level, sys.stderr)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    return build_app(settings, drains_on_signal=True)

@@ -1,0 +1,158 @@
+"""The FastAPI app behind the edge: documentation, the list of models, probes and metrics.
+
+Nothing here is on the path of a model's answer. FastAPI's own errors come out in OpenAI's nested shape, and what it
+would call 422 is 400.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from gateway.access.guard import Guard
+from gateway.errors import (
+    GatewayError,
+    MethodNotAllowedError,
+    ModelNotFoundError,
+    RequestError,
+    UnknownPathError,
+)
+from gateway.http.drain import Drain
+from gateway.http.endpoints import ENDPOINTS
+from gateway.http.headers import header_map
+from gateway.http.record import DIGEST_CHARACTERS
+from gateway.observability.metrics import Metrics
+from gateway.routing.base import Health
+from gateway.routing.router import Router
+from gateway.settings import Settings
+
+TITLE = "RouterDC Gateway"
+
+
+def build_api(
+    settings: Settings, *, guard: Guard, router: Router, health: Health, metrics: Metrics, drain: Drain, started_at: int
+) -> FastAPI:
+    """The app. `started_at` is the Unix time that models are listed with."""
+    api = FastAPI(title=TITLE, description="One OpenAI-compatible endpoint in front of many models.")
+    _add_error_shapes(api)
+    _add_models(api, settings, guard, router, started_at)
+    _add_probes(api, settings, router, health, metrics, drain)
+    api.openapi = lambda: _openapi(api)  # type: ignore[method-assign]
+    return api
+
+
+def _add_models(api: FastAPI, settings: Settings, guard: Guard, router: Router, started_at: int) -> None:
+    aliases = list(settings.router.aliases)
+    names = [model.name for model in settings.models]
+
+    def entry(name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": started_at, "owned_by": "routerdc-gateway"}
+
+    async def visible(request: Request, response: Response) -> list[str]:
+        principal, headers = await guard.admit(header_map(request.scope["headers"]))
+        response.headers.update(dict(headers))
+        allowed = principal.allowed_models
+        return aliases + [name for name in names if allowed is None or name in allowed]
+
+    @api.get("/v1/models", tags=["models"], summary="List what `model` may name.")
+    async def list_models(request: Request, response: Response) -> dict[str, Any]:
+        return {"object": "list", "data": [entry(name) for name in await visible(request, response)]}
+
+    @api.get("/v1/models/{name:path}", tags=["models"], summary="One model.")
+    async def retrieve_model(name: str, request: Request, response: Response) -> dict[str, Any]:
+        if name not in await visible(request, response):
+            raise ModelNotFoundError(f"model {name!r} is not served here; GET /v1/models lists what is", param="model")
+        return entry(name)
+
+
+def _add_probes(
+    api: FastAPI, settings: Settings, router: Router, health: Health, metrics: Metrics, drain: Drain
+) -> None:
+    names = [model.name for model in settings.models]
+
+    @api.get("/health", tags=["probes"], include_in_schema=False)
+    @api.get("/healthz", tags=["probes"], summary="The process answers.")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @api.get("/ready", tags=["probes"], include_in_schema=False)
+    @api.get("/readyz", tags=["probes"], summary="The router can decide and at least one model is up.")
+    async def readyz() -> JSONResponse:
+        models = {name: health.is_healthy(name) for name in names}
+        is_ready = router.is_ready and any(models.values()) and not drain.has_begun
+        digest = router.bundle_digest
+        document = {
+            "status": "ready" if is_ready else "not_ready",
+            "router_ready": router.is_ready,
+            "bundle": digest[:DIGEST_CHARACTERS] if digest is not None else None,
+            "models": models,
+            "shutting_down": drain.has_begun,
+        }
+        return JSONResponse(document, status_code=200 if is_ready else 503)
+
+    @api.get("/metrics", tags=["probes"], summary="Prometheus metrics.", response_class=Response)
+    async def show_metrics() -> Response:
+        body, content_type = metrics.render()
+        return Response(body, headers={"content-type": content_type})
+
+
+def _add_error_shapes(api: FastAPI) -> None:
+    @api.exception_handler(GatewayError)
+    async def on_gateway_error(_: Request, error: GatewayError) -> Response:
+        return _error_response(error)
+
+    @api.exception_handler(HTTPException)
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
+        path, method = request.scope["path"][:200], request.scope["method"]
+        if error.status_code == 405:
+            return _error_response(MethodNotAllowedError(f"{path} does not take {method}"), error.headers)
+        if error.status_code == 404:
+            return _error_response(UnknownPathError(f"nothing is served under {path}"))
+        return _error_response(RequestError(str(error.detail)))
+
+    @api.exception_handler(RequestValidationError)
+    async def on_validation_error(_: Request, error: RequestValidationError) -> Response:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        return _error_response(RequestError(f"{where}: {fault['msg']}", param=where))
+
+    @api.exception_handler(Exception)
+    async def on_fault(_: Request, __: Exception) -> Response:
+        return _error_response(GatewayError("the gateway failed; its log has the details"))
+
+
+def _error_response(error: GatewayError, headers: Any = None) -> Response:
+    return Response(
+        error.body(),
+        status_code=error.status,
+        media_type="application/json",
+        headers={**dict(headers or {}), **dict(error.headers())},
+    )
+
+
+def _openapi(api: FastAPI) -> dict[str, Any]:
+    """FastAPI's schema with the inference endpoints, which it does not see, added."""
+    if api.openapi_schema is None:
+        schema = get_openapi(
+            title=api.title, version=api.version, description=api.description, routes=api.routes, tags=None
+        )
+        schema["paths"] |= {endpoint.path: {"post": _operation(endpoint.summary)} for endpoint in ENDPOINTS.values()}
+        api.openapi_schema = schema
+    return api.openapi_schema
+
+
+def _operation(summary: str) -> dict[str, Any]:
+    model = {"type": "string", "description": "A served model, or `auto` to be routed."}
+    body = {"type": "object", "required": ["model"], "properties": {"model": model}, "additionalProperties": True}
+    return {
+        "tags": ["inference"],
+        "summary": summary,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "responses": {
+            "200": {"description": "The model's answer; an event stream if `stream` is true."},
+            "default": {"description": "An error in OpenAI's shape: `{error: {message, type, param, code}}`."},
+        },
+    }

@@ -1,0 +1,219 @@
+"""The hot path: a thin ASGI callable in front of the FastAPI app.
+
+It takes the inference endpoints (gateway/http/endpoints.py) and hands every other path on. A request passes through
+admission, body, peek, decision, upstream and relay, each in its own module; here is only their order, and what happens
+when one of them fails: an HTTP error before the first byte, an error event in the stream after it, silence if the
+client has left. Promises: an `x-request-id` on every answer; OpenAI's error shape, whatever goes wrong; one record per
+request in metrics and in the log.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.access.base import Principal
+from gateway.access.guard import Guard
+from gateway.errors import (
+    BodyTimeoutError,
+    BodyTooLargeError,
+    GatewayError,
+    MethodNotAllowedError,
+    ShuttingDownError,
+    UnsupportedEncodingError,
+)
+from gateway.http.body import read_body
+from gateway.http.drain import Drain
+from gateway.http.endpoints import ENDPOINTS, Endpoint, StreamEnd
+from gateway.http.failures import refusal_of
+from gateway.http.headers import header_map, request_id
+from gateway.http.peek import peek, routing_request
+from gateway.http.record import Record
+from gateway.http.relay import read_answer, relay_stream
+from gateway.http.report import Report
+from gateway.http.responder import Responder
+from gateway.http.walk import Walk
+from gateway.http.watch import ClientLeftError, Watch
+from gateway.routing.router import Router
+from gateway.settings import Settings
+from gateway.upstream.base import UpstreamAnswer
+
+# After these a client may still be sending a body that nobody will read.
+_CLOSING = (BodyTooLargeError, BodyTimeoutError, UnsupportedEncodingError, ShuttingDownError)
+_JSON = ("content-type", "application/json")
+_STREAM = (
+    ("content-type", "text/event-stream; charset=utf-8"),
+    ("cache-control", "no-cache"),
+    ("x-accel-buffering", "no"),
+)
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One inference request and the way to answer it."""
+
+    endpoint: Endpoint
+    method: str
+    headers: Mapping[str, str]
+    receive: Receive
+    responder: Responder
+    record: Record
+
+
+class Edge:
+    """The ASGI callable. `others` serves what is not inference."""
+
+    def __init__(
+        self,
+        others: ASGIApp,
+        *,
+        settings: Settings,
+        guard: Guard,
+        router: Router,
+        walk: Walk,
+        report: Report,
+        drain: Drain,
+    ) -> None:
+        self._others = others
+        self._server = settings.server
+        self._upstream = settings.upstream
+        self._prices = {model.name: model.price for model in settings.models}
+        self._guard = guard
+        self._router = router
+        self._walk = walk
+        self._report = report
+        self._drain = drain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._others(scope, receive, send)
+            return
+        headers = header_map(scope["headers"])
+        identity = request_id(headers)
+        endpoint = ENDPOINTS.get(scope["path"])
+        if endpoint is None:
+            await self._others(scope, receive, _with_request_id(send, identity))
+            return
+        call = _Call(
+            endpoint=endpoint,
+            method=scope["method"],
+            headers=headers,
+            receive=receive,
+            responder=Responder(send, self._server.client_stall_timeout_s),
+            record=Record(endpoint.path, identity, shows_ranking=headers.get("x-gateway-debug") == "1"),
+        )
+        try:
+            await self._answered(call)
+        finally:
+            self._report.finished(call.record)
+
+    async def _answered(self, call: _Call) -> None:
+        """Serve an inference request, and say what failed if something does."""
+        try:
+            with self._drain.request():
+                await self._exchange(call)
+        except ClientLeftError:
+            call.record.client_left()
+        except asyncio.CancelledError:
+            call.record.client_left()
+            raise
+        except GatewayError as error:
+            await self._failed(error, call)
+        except Exception as error:
+            # The border: a fault of our own becomes a 500 in OpenAI's shape, and the log says where it happened.
+            _logger.exception("internal_error", exc_info=error)
+            await self._failed(GatewayError("the gateway failed; its log has the details"), call)
+
+    async def _exchange(self, call: _Call) -> None:
+        if call.method != "POST":
+            raise MethodNotAllowedError(f"{call.endpoint.path} takes POST", extra_headers=[("allow", "POST")])
+        record, server = call.record, self._server
+        principal, record.limit_headers = await self._guard.admit(call.headers)
+        record.key_id = principal.key_id
+        body = await read_body(
+            call.receive, call.headers, max_bytes=server.max_body_bytes, timeout_s=server.body_timeout_s
+        )
+        record.body_read = time.perf_counter()
+        async with Watch(call.receive) as watch:
+            with self._drain.interruptible(watch):
+                await self._routed(call, principal, body)
+            watch.over()
+
+    async def _routed(self, call: _Call, principal: Principal, body: bytes) -> None:
+        record, endpoint = call.record, call.endpoint
+        seen = peek(body)
+        record.is_stream = seen.is_stream and endpoint.ends is not None
+        is_routed = seen.model in self._router.aliases
+        request = routing_request(seen, endpoint, principal, call.headers, is_routed=is_routed)
+        self._report.parsed(record)
+        decide = self._router.decide(request) if is_routed else self._router.pin(seen.model, request)
+        record.decision = decision = await decide
+        async with self._walk.open(decision, seen, endpoint, call.headers, record) as answer:
+            self._report.answering(record)
+            if answer.status >= 400:
+                await self._refused(call, answer)
+            elif endpoint.ends is not None and seen.is_stream:
+                await self._streamed(call, answer, endpoint.ends)
+            else:
+                body, record.usage = await read_answer(answer, self._upstream.max_answer_bytes)
+                record.status = answer.status
+                head = [_JSON, *record.headers(self._prices.get(record.model or ""))]
+                await call.responder.whole(answer.status, head, body)
+
+    async def _refused(self, call: _Call, answer: UpstreamAnswer) -> None:
+        record, refusal = call.record, await refusal_of(answer)
+        record.status, record.outcome, record.error_code = refusal.status, "client_error", "upstream_refused"
+        head = [_JSON, *record.headers(), *refusal.headers, *_no_retry(record)]
+        await call.responder.whole(refusal.status, _distinct(head), refusal.body)
+
+    async def _streamed(self, call: _Call, answer: UpstreamAnswer, ends: StreamEnd) -> None:
+        record, responder = call.record, call.responder
+
+        async def begin() -> None:
+            record.status = answer.status
+            self._report.first_token(record)
+            await responder.begin(answer.status, [*_STREAM, *record.headers()])
+
+        ending = await relay_stream(answer, responder, begin, ends=ends, max_event_bytes=self._upstream.max_event_bytes)
+        record.usage = ending.usage
+        record.outcome = "stream_error" if ending.is_error else "ok"
+        await responder.end()
+
+    async def _failed(self, error: GatewayError, call: _Call) -> None:
+        record, responder = call.record, call.responder
+        if responder.is_over:
+            return
+        record.failed(error, has_begun=responder.has_begun)
+        try:
+            if responder.has_begun:
+                await responder.end(error.sse_event() if record.is_stream else b"")
+                return
+            head = [_JSON, *record.headers(), *error.headers(), *_no_retry(record)]
+            if isinstance(error, _CLOSING):
+                head.append(("connection", "close"))
+            await responder.whole(error.status, _distinct(head), error.body())
+        except ClientLeftError:
+            record.client_left()
+
+
+def _no_retry(record: Record) -> list[tuple[str, str]]:
+    """Official clients ask again on their own; where the gateway has already done so, that would only multiply."""
+    return [("x-should-retry", "false")] if record.attempts > 1 else []
+
+
+def _distinct(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return list(dict(headers).items())
+
+
+def _with_request_id(send: Send, identity: str) -> Send:
+    async def send_with_id(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), (b"x-request-id", identity.encode())]
+        await send(message)
+
+    return send_with_id

@@ -1,0 +1,153 @@
+"""Reads the few fields of a request that the gateway owns, and leaves the others as they came.
+
+The top level is decoded to raw values: each one keeps its bytes, down to the spacing, and is forwarded so. The top
+level itself is written anew, which puts the right model in and leaves every key once: what was authorised is what is
+sent, even if a client wrote `model` twice. Only a request that is to be routed has its text read.
+
+Leaves out whether the values are right: that is the model's server to say. Numbers are not even looked at.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.access.base import Principal
+from gateway.errors import MalformedBodyError, RequestError
+from gateway.http.endpoints import Endpoint
+from gateway.routing.base import Need, RoutingRequest
+from router_core.query import ask_of_messages, ask_of_prompt
+
+CHARACTERS_PER_TOKEN = 4
+MAX_MODEL_CHARACTERS = 256
+_STRUCTURED_FIELDS = frozenset({"structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"})
+_NEED_OF_PART: dict[str, Need] = {
+    "image": "image",
+    "image_url": "image",
+    "input_image": "image",
+    "input_audio": "audio",
+    "audio_url": "audio",
+}
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """A request's body: its top level, and what the gateway needs to know of it."""
+
+    fields: dict[str, msgspec.Raw]
+    model: str
+    is_stream: bool
+
+    def body_for(self, served_name: str) -> bytes:
+        """The body to send to a server that knows the model as `served_name`."""
+        return _encode({**self.fields, "model": served_name})
+
+
+def peek(body: bytes) -> Peek:
+    """Read the top level. Raises MalformedBodyError, or RequestError that names the field at fault."""
+    try:
+        if not body.isascii():
+            body.decode()
+        fields = _decode_fields(body)
+    except (msgspec.ValidationError, RecursionError):
+        raise MalformedBodyError("the body must be a JSON object, not nested beyond reason") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise MalformedBodyError("the body is not valid JSON in UTF-8") from None
+    model = _value(fields, "model")
+    if not isinstance(model, str) or not model:
+        raise RequestError("give `model` as a string: a served model's name, or one to be routed", param="model")
+    if len(model) > MAX_MODEL_CHARACTERS:
+        raise RequestError(f"`model` is longer than {MAX_MODEL_CHARACTERS} characters", param="model")
+    stream = _value(fields, "stream")
+    if not isinstance(stream, bool | None):
+        raise RequestError("`stream` must be true or false", param="stream")
+    return Peek(fields, model, bool(stream))
+
+
+def routing_request(
+    seen: Peek, endpoint: Endpoint, principal: Principal, headers: Mapping[str, str], *, is_routed: bool
+) -> RoutingRequest:
+    """What routing may know. Without `is_routed` the text is not read. Raises RequestError if it cannot be."""
+    if not is_routed:
+        return RoutingRequest(ask="", key_id=principal.key_id, allowed_models=principal.allowed_models, headers=headers)
+    text = _Text(0, "", frozenset())
+    if endpoint.ask_field is not None:
+        text = _read_text(endpoint.ask_field, _value(seen.fields, endpoint.ask_field))
+    return RoutingRequest(
+        ask=text.ask,
+        needs=text.needs | _needs_of_fields(seen.fields),
+        prompt_tokens=text.tokens,
+        max_tokens=_max_tokens(seen.fields),
+        session_id=headers.get("x-session-id"),
+        key_id=principal.key_id,
+        allowed_models=principal.allowed_models,
+        headers=headers,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    tokens: int
+    ask: str
+    needs: frozenset[Need]
+
+
+def _read_text(field: str, value: Any) -> _Text:
+    if field == "prompt" or isinstance(value, str):
+        return _text_of_prompt(value)
+    if not isinstance(value, list):
+        raise RequestError(f"`{field}` must be a list", param=field)
+    parts = [part for message in value for part in _parts(message)]
+    characters = sum(len(part["text"]) for part in parts if isinstance(part.get("text"), str))
+    types = [part["type"] for part in parts if isinstance(part.get("type"), str)]
+    needs = frozenset(_NEED_OF_PART[kind] for kind in types if kind in _NEED_OF_PART)
+    return _Text(characters // CHARACTERS_PER_TOKEN, ask_of_messages(value), needs)
+
+
+def _text_of_prompt(value: Any) -> _Text:
+    if isinstance(value, list) and value and isinstance(value[0], int):
+        return _Text(len(value), "", frozenset())
+    ask = ask_of_prompt(value)
+    return _Text(len(ask) // CHARACTERS_PER_TOKEN, ask, frozenset())
+
+
+def _parts(message: Any) -> list[dict[str, Any]]:
+    """A message's content as parts."""
+    content = message.get("content") if isinstance(message, dict) else None
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+
+
+def _needs_of_fields(fields: dict[str, msgspec.Raw]) -> frozenset[Need]:
+    needs: set[Need] = set()
+    if _value(fields, "tools") or _value(fields, "functions"):
+        needs.add("tools")
+    form = _value(fields, "response_format")
+    if isinstance(form, dict) and form.get("type") != "text":
+        needs.add("structured_output")
+    if any(_value(fields, name) for name in _STRUCTURED_FIELDS.intersection(fields)):
+        needs.add("structured_output")
+    return frozenset(needs)
+
+
+def _max_tokens(fields: dict[str, msgspec.Raw]) -> int | None:
+    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+        value = _value(fields, name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None
+
+
+def _value(fields: dict[str, msgspec.Raw], name: str) -> Any:
+    """The decoded value of a field, None if it is absent."""
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        raise RequestError(f"`{name}` holds a value that cannot be read", param=name) from None
