@@ -28,7 +28,7 @@ Kind = Literal["exact", "numeric", "json", "choice"]
 # Longer replies are judged by their beginning and end: an answer beyond these is no answer, and checks stay fast.
 _MAX_REPLY_CHARS = 20_000
 _MAX_JSON_STARTS = 50
-_NUMBER = re.compile(r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.])[-−]?\.\d+")
+_NUMBER = re.compile(r"(?<![\w.])[-\u2212]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<![\w.])[-\u2212]?\.\d+")
 _MAX_NUMBER_CHARS = 60
 _WORD = re.compile(r"\w+")
 
@@ -48,8 +48,8 @@ class AnswerSpec(BaseModel):
 
     @model_validator(mode="after")
     def _value_fits_kind(self) -> "AnswerSpec":
-        wanted = {"exact": str, "numeric": (int, float), "json": (dict, list), "choice": str}[self.kind]
-        if not isinstance(self.value, wanted) or isinstance(self.value, bool):
+        wanted: dict[str, Any] = {"exact": str, "numeric": (int, float), "json": (dict, list), "choice": str}
+        if not isinstance(self.value, wanted[self.kind]) or isinstance(self.value, bool):
             raise ValueError(f"value {self.value!r} does not fit kind {self.kind!r}")
         if self.kind == "numeric" and not Decimal(str(self.value)).is_finite():
             raise ValueError("a numeric value must be finite")
@@ -113,7 +113,7 @@ def _numeric(spec: AnswerSpec, reply: str) -> bool:
     if not numbers or len(numbers[-1]) > _MAX_NUMBER_CHARS:
         return False
     # float() and Decimal() both read any Unicode digit, and so does \d: no text that matched can fail here.
-    said = Decimal(numbers[-1].replace(",", "").replace("−", "-"))
+    said = Decimal(numbers[-1].replace(",", "").replace("\u2212", "-"))
     return abs(said - Decimal(str(spec.value))) <= Decimal(str(spec.tolerance))
 
 
