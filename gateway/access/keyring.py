@@ -8,12 +8,16 @@ and one when it is back.
 import asyncio
 import logging
 from collections.abc import Mapping
+from typing import Final
 
 from gateway.access.keys import KeyRecord
 from gateway.access.store import KeyStore
 from gateway.errors import ConfigError, StateUnavailableError
 from gateway.observability.logs import log_event
 
+# A cold connection may take longer than a request may wait, so the first copy has a second and several attempts.
+START_PATIENCE_S: Final = 1.0
+RETRY_S: Final = 0.1
 _logger = logging.getLogger("gateway.access")
 
 
@@ -30,12 +34,14 @@ class Keyring:
     async def start(self) -> None:
         """Load the keys and begin to follow the store.
 
-        Raises ConfigError if a keys file cannot be read. Redis may be away: until it is there, `records` raises.
+        Raises ConfigError if a keys file cannot be read. Redis may be away: after START_PATIENCE_S the gateway starts
+        all the same, and until Redis is there `records` raises.
         """
         try:
-            await self._load()
-        except StateUnavailableError as error:
-            self._went(error)
+            async with asyncio.timeout(START_PATIENCE_S):
+                await self._first_load()
+        except TimeoutError:
+            self._went("no answer at start")
         self._follower = asyncio.create_task(self._follow(), name="keyring")
 
     async def aclose(self) -> None:
@@ -62,15 +68,22 @@ class Keyring:
             self._is_current = True
             log_event(_logger, "keys_current_again", level=logging.WARNING, place=self._store.place)
 
+    async def _first_load(self) -> None:
+        while self._records is None:
+            try:
+                await self._load()
+            except StateUnavailableError:
+                await asyncio.sleep(RETRY_S)
+
     async def _follow(self) -> None:
         while True:
-            await asyncio.sleep(self._refresh_s)
+            await asyncio.sleep(min(self._refresh_s, RETRY_S) if self._records is None else self._refresh_s)
             try:
                 await self._load()
             except (StateUnavailableError, ConfigError) as error:
-                self._went(error)
+                self._went(error.message)
 
-    def _went(self, error: StateUnavailableError | ConfigError) -> None:
+    def _went(self, why: str) -> None:
         if self._is_current:
             self._is_current = False
-            log_event(_logger, "keys_stale", level=logging.ERROR, place=self._store.place, detail=error.message)
+            log_event(_logger, "keys_stale", level=logging.ERROR, place=self._store.place, detail=why)

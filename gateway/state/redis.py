@@ -1,11 +1,12 @@
 """State in Redis: shared by every worker and host.
 
 Promises: every call ends within `timeout_s`; the client never retries; counters are one Lua script on the server's own
-clock, so they are exact across processes and immune to a worker's clock. After `failures_to_open` failures in a row
-the breaker opens: calls fail at once, and every `cooldown_s` a background probe (never a request) tries Redis again.
-One log line per change. An answer that says no (wrong type, out of memory, read-only replica) is an error too, but a
-quick one: it leaves the breaker alone and is logged at most once a minute.
-Leaves out: Redis Cluster and Sentinel discovery. Every script touches one key.
+clock, so they are exact across processes and immune to a worker's clock. The first failure opens the breaker, so that a
+request waits once at most: calls fail at once while a background probe (never a request) tries Redis, immediately and
+then every `cooldown_s`. If the first probe succeeds it was one late answer and nothing is said; else there is one log
+line when Redis goes and one when it is back. An answer that says no (wrong type, out of memory, read-only replica) is
+an error too, but a quick one: it leaves the breaker alone and is logged at most once a minute.
+Leaves out: Redis Cluster and Sentinel discovery. A count may touch several keys in one script.
 """
 
 import asyncio
@@ -23,29 +24,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.errors import StateUnavailableError
 from gateway.observability.logs import log_event
+from gateway.state.counting import BatchedCounter
 
 Answer = TypeVar("Answer")
 
 PREFIX: Final = "gateway:"
 CONNECT_TIMEOUT_S: Final = 1.0
 REFUSAL_LOG_INTERVAL_S: Final = 60.0
-
-# KEYS[1] the counter; ARGV[1] the window in seconds. The window's number is kept beside the count, so that a jump of
-# the server's clock starts a new window instead of freezing an old one.
-COUNT_SCRIPT: Final = """
-local time = redis.call('TIME')
-local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local window_s = tonumber(ARGV[1])
-local window = math.floor(now / window_s)
-local count = 1
-if redis.call('HGET', KEYS[1], 'window') == string.format('%d', window) then
-  count = redis.call('HINCRBY', KEYS[1], 'count', 1)
-else
-  redis.call('HSET', KEYS[1], 'window', string.format('%d', window), 'count', 1)
-  redis.call('EXPIRE', KEYS[1], window_s * 2)
-end
-return {count, string.format('%.6f', (window + 1) * window_s - now)}
-"""
 
 _UNAVAILABLE: Final = "shared state is not available; try again shortly"
 _logger = logging.getLogger("gateway.state")
@@ -59,19 +44,18 @@ class RedisState:
         url: str,
         timeout_s: float,
         *,
-        failures_to_open: int = 3,
         cooldown_s: float = 2.0,
-        max_connections: int = 64,
+        max_connections: int = 8,
         clock: Callable[[], float] = time.monotonic,
         on_change: Callable[[bool], None] | None = None,
     ) -> None:
         self._timeout_s = timeout_s
-        self._failures_to_open = failures_to_open
         self._cooldown_s = cooldown_s
         self._clock = clock
         self._on_change = on_change
-        self._failures = 0
         self._is_open = False
+        self._is_reported_up = True
+        self._fault = ""
         self._probe_at = 0.0
         self._probe: asyncio.Task[None] | None = None
         self._refusal_logged_at: float | None = None
@@ -87,7 +71,7 @@ class RedisState:
             retry=Retry(NoBackoff(), 0),
         )
         self._redis = Redis.from_pool(pool)
-        self._count = self._redis.register_script(COUNT_SCRIPT)
+        self._counter = BatchedCounter(self._redis, timeout_s)
 
     async def get(self, name: str) -> bytes | None:
         """The value under `name`, or None if absent or expired. Raises StateUnavailableError, as every call here."""
@@ -100,8 +84,7 @@ class RedisState:
 
     async def count(self, name: str, window_s: int) -> tuple[int, float]:
         """Add one to the counter `name` of the current window; the count, and seconds until the window ends."""
-        count, remaining = await self._call(lambda: self._count(keys=[PREFIX + name], args=[window_s]))
-        return int(count), float(remaining)
+        return await self._call(lambda: self._counter.count(PREFIX + name, window_s))
 
     async def records(self, name: str) -> dict[str, bytes]:
         """Every record of the hash `name`, by id."""
@@ -121,10 +104,11 @@ class RedisState:
         return True
 
     async def aclose(self) -> None:
-        """Stop the probe and close every connection."""
+        """Stop the probe and the counter and close every connection."""
         if self._probe is not None:
             self._probe.cancel()
             await asyncio.gather(self._probe, return_exceptions=True)
+        await self._counter.aclose()
         await self._redis.aclose(close_connection_pool=True)
 
     async def _call(self, operation: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -140,19 +124,16 @@ class RedisState:
         except RedisError as error:
             self._refused(error)
             raise StateUnavailableError(_UNAVAILABLE, retry_after_s=self._cooldown_s) from error
-        self._failures = 0
         return answer
 
     def _failed(self, error: BaseException) -> None:
-        self._failures += 1
-        if self._is_open or self._failures < self._failures_to_open:
+        """Stop asking, and find out in the background whether it was one late answer or an outage."""
+        if self._is_open:
             return
         self._is_open = True
-        self._probe_at = self._clock() + self._cooldown_s
-        fault = str(error) or f"no answer within {self._timeout_s} s"
-        log_event(_logger, "state_unavailable", level=logging.ERROR, error=type(error).__name__, detail=fault)
-        if self._on_change is not None:
-            self._on_change(False)
+        self._fault = f"{type(error).__name__}: {error}" if str(error) else f"no answer within {self._timeout_s} s"
+        self._probe_at = self._clock()
+        self._probe_if_due()
 
     def _refused(self, error: RedisError) -> None:
         now = self._clock()
@@ -174,8 +155,18 @@ class RedisState:
                 await self._redis.ping()
         except (RedisError, OSError, TimeoutError):
             self._probe_at = self._clock() + self._cooldown_s
+            self._report(is_up=False)
             return
-        self._is_open, self._failures = False, 0
-        log_event(_logger, "state_available", level=logging.WARNING)
+        self._is_open = False
+        self._report(is_up=True)
+
+    def _report(self, *, is_up: bool) -> None:
+        if is_up == self._is_reported_up:
+            return
+        self._is_reported_up = is_up
+        if is_up:
+            log_event(_logger, "state_available", level=logging.WARNING)
+        else:
+            log_event(_logger, "state_unavailable", level=logging.ERROR, detail=self._fault)
         if self._on_change is not None:
-            self._on_change(True)
+            self._on_change(is_up)
