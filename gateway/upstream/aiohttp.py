@@ -8,7 +8,7 @@ Leaves out retries and health: gateway/http/walk.py and gateway/upstream/pool.py
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 import aiohttp
 from yarl import URL
@@ -44,7 +44,7 @@ class AiohttpAnswer:
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body's bytes; see UpstreamAnswer."""
         loop, content = asyncio.get_running_loop(), self._response.content
         try:

@@ -4,7 +4,7 @@ A client opens one exchange at a time, hands over status and headers when they a
 the event-loop turn in which they arrive. It never retries and never decodes: both belong to whoever knows the request.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,7 +36,7 @@ class UpstreamAnswer(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Headers of the upstream, lower-case names."""
 
-    def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body's bytes as they arrive.
 
         Raises UpstreamFirstByteTimeoutError if the body has not begun within `upstream.first_byte_timeout_s` of the
