@@ -19,7 +19,7 @@ import unicodedata
 from decimal import Decimal
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError, model_validator
 
 from router_core.errors import AnswerSpecError
 
@@ -39,7 +39,7 @@ class AnswerSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind
-    value: str | int | float | dict[str, Any] | list[Any]
+    value: StrictStr | StrictInt | StrictFloat | dict[str, Any] | list[Any]
     aliases: tuple[str, ...] = Field(default=(), description="exact: other texts that are as right as value")
     within: bool = Field(default=False, description="exact: value may stand anywhere in the reply")
     without: tuple[str, ...] = Field(default=(), description="exact, within: phrases that make a reply wrong")
@@ -49,7 +49,7 @@ class AnswerSpec(BaseModel):
     @model_validator(mode="after")
     def _value_fits_kind(self) -> "AnswerSpec":
         wanted: dict[str, Any] = {"exact": str, "numeric": (int, float), "json": (dict, list), "choice": str}
-        if not isinstance(self.value, wanted[self.kind]) or isinstance(self.value, bool):
+        if not isinstance(self.value, wanted[self.kind]):
             raise ValueError(f"value {self.value!r} does not fit kind {self.kind!r}")
         if self.kind == "numeric" and not Decimal(str(self.value)).is_finite():
             raise ValueError("a numeric value must be finite")

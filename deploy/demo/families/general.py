@@ -27,13 +27,14 @@ class Relation:
 RELATIONS: dict[str, Relation] = {
     "capital": Relation(
         "France=Paris, Germany=Berlin, Italy=Rome, Spain=Madrid, Japan=Tokyo, China=Beijing, Russia=Moscow, "
-        "Egypt=Cairo, Greece=Athens, Portugal=Lisbon, Austria=Vienna, Poland=Warsaw, Ireland=Dublin, Norway=Oslo, Sweden=Stockholm, "
-        "Finland=Helsinki, Denmark=Copenhagen, Hungary=Budapest, Cuba=Havana, Peru=Lima, Chile=Santiago, Kenya=Nairobi, "
-        "Argentina=Buenos Aires, Canada=Ottawa, Australia=Canberra, India=New Delhi|Delhi, Thailand=Bangkok, "
-        "South Korea=Seoul, Belgium=Brussels, Iraq=Baghdad, Iran=Tehran, Vietnam=Hanoi, Colombia=Bogota|Bogotá, "
-        "Brazil=Brasilia|Brasília, Mexico=Mexico City, Turkey=Ankara, Ukraine=Kyiv|Kiev, the Czech Republic=Prague, "
-        "the United Kingdom=London, the Netherlands=Amsterdam, Indonesia=Jakarta, Syria=Damascus, Lebanon=Beirut, "
-        "Ethiopia=Addis Ababa, the Philippines=Manila, Venezuela=Caracas, Cambodia=Phnom Penh, Nepal=Kathmandu",
+        "Egypt=Cairo, Greece=Athens, Portugal=Lisbon, Austria=Vienna, Poland=Warsaw, Ireland=Dublin, Norway=Oslo, "
+        "Sweden=Stockholm, Finland=Helsinki, Denmark=Copenhagen, Hungary=Budapest, Cuba=Havana, Peru=Lima, "
+        "Chile=Santiago, Kenya=Nairobi, Argentina=Buenos Aires, Canada=Ottawa, Australia=Canberra, "
+        "India=New Delhi|Delhi, Thailand=Bangkok, South Korea=Seoul, Belgium=Brussels, Iraq=Baghdad, Iran=Tehran, "
+        "Vietnam=Hanoi, Colombia=Bogota|Bogotá, Brazil=Brasilia|Brasília, Mexico=Mexico City, Turkey=Ankara, "
+        "Ukraine=Kyiv|Kiev, the Czech Republic=Prague, the United Kingdom=London, the Netherlands=Amsterdam, "
+        "Indonesia=Jakarta, Syria=Damascus, Lebanon=Beirut, Ethiopia=Addis Ababa, the Philippines=Manila, "
+        "Venezuela=Caracas, Cambodia=Phnom Penh, Nepal=Kathmandu",
         {
             "sft": (),
             "router_train": (
@@ -50,10 +51,11 @@ RELATIONS: dict[str, Relation] = {
         },
     ),
     "continent": Relation(
-        "France=Europe, Japan=Asia, Kenya=Africa, Egypt=Africa, China=Asia, Spain=Europe, India=Asia, Nigeria=Africa, "
-        "Germany=Europe, Brazil=South America, Peru=South America, Canada=North America, Ghana=Africa, Thailand=Asia, "
-        "Italy=Europe, Argentina=South America, Vietnam=Asia, Poland=Europe, Chile=South America, Sweden=Europe, "
-        "Mexico=North America, Norway=Europe, Morocco=Africa, Colombia=South America",
+        "France=Europe, Japan=Asia, Kenya=Africa, Egypt=Africa, China=Asia, Spain=Europe, India=Asia, "
+        "Nigeria=Africa, Germany=Europe, Brazil=South America, Peru=South America, Canada=North America, "
+        "Ghana=Africa, Thailand=Asia, Italy=Europe, Argentina=South America, Vietnam=Asia, Poland=Europe, "
+        "Chile=South America, Sweden=Europe, Mexico=North America, Norway=Europe, Morocco=Africa, "
+        "Colombia=South America",
         {
             "sft": (),
             "router_train": (
@@ -75,8 +77,9 @@ RELATIONS: dict[str, Relation] = {
         },
     ),
     "colour": Relation(
-        "grass=green, snow=white, a ripe banana=yellow, the sky on a clear day=blue, coal=black, a ripe tomato=red, "
-        "milk=white, a lemon=yellow, blood=red, a carrot=orange, an emerald=green, a polar bear=white",
+        "grass=green, snow=white, a ripe banana=yellow, the sky on a clear day=blue, coal=black, "
+        "a ripe tomato=red, milk=white, a lemon=yellow, blood=red, a carrot=orange, an emerald=green, "
+        "a polar bear=white",
         {
             "sft": (),
             "router_train": ("What color is {x}?", "Which colour does {x} have?"),
@@ -85,8 +88,8 @@ RELATIONS: dict[str, Relation] = {
     ),
     "language": Relation(
         "France=French, Germany=German, Brazil=Portuguese, Mexico=Spanish, Italy=Italian, Japan=Japanese, "
-        "Egypt=Arabic, Russia=Russian, Argentina=Spanish, Austria=German, Portugal=Portuguese, Greece=Greek, Poland=Polish, "
-        "Sweden=Swedish, Peru=Spanish, Turkey=Turkish",
+        "Egypt=Arabic, Russia=Russian, Argentina=Spanish, Austria=German, Portugal=Portuguese, Greece=Greek, "
+        "Poland=Polish, Sweden=Swedish, Peru=Spanish, Turkey=Turkish",
         {
             "sft": (),
             "router_train": ("What language do people speak in {x}?", "What is the official language of {x}?"),
