@@ -31,9 +31,10 @@ def train(name: str) -> int:
     print(f"{name}: {' '.join(command[2:])}   (log: {log.relative_to(ROOT)})", flush=True)
     environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **os.environ}
     with log.open("ab") as stream:
-        status = subprocess.run(command, cwd=ROOT, env=environment, stdout=stream, stderr=stream, check=False).returncode
-    print(f"{name}: {'done' if status == 0 else f'failed with status {status}, see its log'}", flush=True)
-    return status
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=stream, stderr=stream, check=False)
+    outcome = "done" if done.returncode == 0 else f"failed with status {done.returncode}, see its log"
+    print(f"{name}: {outcome}", flush=True)
+    return done.returncode
 
 
 def main() -> int:

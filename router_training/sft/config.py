@@ -41,6 +41,7 @@ class SftConfig(BaseModel):
     threads: int = Field(default=1, ge=1, description="CPU threads; two jobs of one thread beat one of two")
     seed: int = 0
     licence: str = "Apache-2.0"
+    made_by: str | None = Field(default=None, description="the card's command, when it takes more than this job")
 
     @model_validator(mode="after")
     def _ranks_fit(self) -> Self:

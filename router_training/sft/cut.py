@@ -71,6 +71,8 @@ def cut_adapter(source: Path, target: Path, rank: int, *, base_name: str) -> Cut
         shipped[module + _B] = b.to(torch.bfloat16).contiguous()
         shipped[module + _A] = a.to(torch.bfloat16).contiguous()
         kept.append(share)
+    # peft writes a set, in the order of this process's hash seed: sorted, the same adapter has the same digest.
+    settings["target_modules"] = sorted(settings["target_modules"])
     settings |= {"r": rank, "lora_alpha": rank, "inference_mode": True, "base_model_name_or_path": base_name}
     target.mkdir(parents=True, exist_ok=True)
     save_file(shipped, target / WEIGHTS, metadata={"format": "pt"})

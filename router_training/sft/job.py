@@ -29,6 +29,7 @@ from router_training.sft.config import SftConfig
 from router_training.sft.examples import Example, read_examples
 
 _METHOD = "LoRA supervised fine-tuning, loss on the completions; cut to the served rank by SVD"
+_NOT_RECIPE = {"work", "output", "check", "name", "base", "licence", "made_by"}
 _FINISHED = "finished.json"
 
 
@@ -92,19 +93,23 @@ def _publish(config: SftConfig, full_rank: Path, command: str) -> None:
     with publish_directory(config.output) as draft:
         cut = cut_adapter(full_rank, draft, config.shipped_rank, base_name=config.base.name)
         print(f"{config.name}: rank {cut.rank} keeps {cut.energy_kept:.3f} of the energy", flush=True)
+        dtype = compute_dtype(config)
         evaluation: dict[str, Any] = {"energy_kept": round(cut.energy_kept, 4)}
         if queries := queries_to_check(config):
-            dtype = compute_dtype(config)
             before = accuracy_by_task(config, full_rank, queries, dtype)
             after = accuracy_by_task(config, draft, queries, dtype)
             evaluation |= {"queries": len(queries), "accuracy_full_rank": before, "accuracy_shipped": after}
             print(f"{config.name}: accuracy at rank {config.rank} {before}, as shipped {after}", flush=True)
         files = describe_folder(draft)
-        write_model_card(draft / "card.json", _card(config, files, evaluation, command))
+        write_model_card(
+            draft / "card.json", _card(config, files, evaluation, command, str(dtype).removeprefix("torch."))
+        )
     print(f"{config.name}: published in {config.output}", flush=True)
 
 
-def _card(config: SftConfig, files: dict[str, FileEntry], evaluation: dict[str, Any], command: str) -> ModelCard:
+def _card(
+    config: SftConfig, files: dict[str, FileEntry], evaluation: dict[str, Any], command: str, dtype: str
+) -> ModelCard:
     base_files = {
         path.name: describe_file(path) for path in sorted(config.base.glob("*.safetensors")) if path.is_file()
     }
@@ -118,7 +123,7 @@ def _card(config: SftConfig, files: dict[str, FileEntry], evaluation: dict[str, 
         base=config.base.name,
         parents=(Parent(name=config.base.name, digest=digest_of_files(base_files)),),
         method=_METHOD,
-        recipe=config.model_dump(mode="json", exclude={"work", "output", "check", "name", "base", "licence"}),
+        recipe=config.model_dump(mode="json", exclude=_NOT_RECIPE) | {"compute_dtype": dtype},
         data=tuple(
             DataSource(name=str(path), sha256=describe_file(path).sha256, rows=count)
             for path, count in zip(config.data, rows, strict=True)
@@ -129,6 +134,6 @@ def _card(config: SftConfig, files: dict[str, FileEntry], evaluation: dict[str, 
         digest=digest_of_files(files),
         licence=config.licence,
         prompt_template=template.read_text(encoding="utf-8") if template.is_file() else None,
-        command=command,
+        command=config.made_by or command,
         evaluation=evaluation,
     )
