@@ -25,22 +25,6 @@ from router_training.routers.fitting import FittedRouter, Split, contrast_sizes,
 from router_training.routers.vectors import FrozenVectors, QueryVectors, TrainedVectors
 
 NOT_OPTIONS = frozenset({"config", "dry_run"})
-_INTEGERS = frozenset(
-    [
-        "max_tokens",
-        "projection",
-        "k_positive",
-        "k_negative",
-        "cluster_negatives",
-        "cluster_count",
-        "samples_per_task",
-        "steps",
-        "batch_size",
-        "evaluate_every",
-        "seed",
-    ]
-)
-_FLOATS = frozenset(["cluster_weight", "temperature", "learning_rate", "weight_decay", "validation_fraction"])
 _SWITCHES = frozenset({"train_encoder", "released_code_faults"})
 
 
@@ -51,15 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, field in RouterTrainConfig.model_fields.items():
         default = "" if field.is_required() or field.default is None else f" Default: {field.default}"
         options: dict[str, Any] = {
-            "default": argparse.SUPPRESS,  # only what was given overrides the file
+            # Only what was given overrides the file; it stays text, which the model turns into the field's type.
+            "default": argparse.SUPPRESS,
             "help": f"{field.description}{default}".replace("%", "%%"),
         }
         if name in _SWITCHES:
             options["action"] = argparse.BooleanOptionalAction
         elif name == "data":
             options |= {"nargs": "+", "metavar": "FILE"}
-        else:
-            options["type"] = int if name in _INTEGERS else float if name in _FLOATS else str
         parser.add_argument("--" + name.replace("_", "-"), **options)
 
 
