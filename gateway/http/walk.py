@@ -50,7 +50,8 @@ class Walk:
         Notes in `record` who was asked. Raises what the last candidate failed with, or NoHealthyUpstreamError.
         """
         error: GatewayError = NoHealthyUpstreamError(
-            f"no server of model {decision.choice.model!r} is up; try again shortly", retry_after_s=self._retry_after_s
+            f"no server of model {decision.choice.model!r} is up and free; try again shortly",
+            retry_after_s=self._retry_after_s,
         )
         for replica in self._replicas(decision, record):
             sent = upstream_headers(headers, record.request_id, replica)

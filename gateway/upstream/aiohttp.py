@@ -117,9 +117,8 @@ class AiohttpUpstream:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(
-                limit=0, limit_per_host=self._settings.max_connections_per_replica, keepalive_timeout=KEEPALIVE_S
-            )
+            # The pool limits how many requests a server gets; a limit here would make its health checks wait in line.
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 auto_decompress=False,

@@ -2,8 +2,9 @@
 
 Promises: one owned task asks each distinct server's health path every `upstream.health_interval_s`, each check with its
 own deadline; several models on one engine cost one check. A server that cannot be connected to is down at once, until
-its next good check. Among a model's healthy replicas the one with the fewest requests in flight is chosen, the longest
-unused among equals.
+its next good check. Among a model's healthy replicas the one whose server has the fewest requests in flight is chosen,
+the longest unused among equals; one that has `upstream.max_connections_per_replica` of them is not chosen, and nobody
+queues for it.
 Leaves out ejection by error rate, slow start and affinity.
 """
 
@@ -11,8 +12,9 @@ import asyncio
 import contextlib
 import itertools
 import logging
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.errors import GatewayError
@@ -31,8 +33,10 @@ class HealthGauge(Protocol):
 
 
 @dataclass(slots=True)
-class _Slot:
-    replica: Replica
+class _Server:
+    """One address; it may hold replicas of several models."""
+
+    replicas: list[Replica] = field(default_factory=list)
     is_healthy: bool = False
     in_flight: int = 0
     last_used: int = 0
@@ -47,7 +51,10 @@ class Pool:
         self._settings = settings
         self._upstream = upstream
         self._gauge = gauge
-        self._slots = {model.name: [_Slot(replica) for replica in replicas_of(model)] for model in models}
+        self._replicas = {model.name: replicas_of(model) for model in models}
+        self._servers: defaultdict[str, _Server] = defaultdict(_Server)
+        for replica in itertools.chain.from_iterable(self._replicas.values()):
+            self._servers[replica.root_url].replicas.append(replica)
         self._turn = itertools.count(1)
         self._task: asyncio.Task[None] | None = None
 
@@ -65,34 +72,41 @@ class Pool:
 
     def is_healthy(self, model: str) -> bool:
         """True if at least one replica of the model answers."""
-        return any(slot.is_healthy for slot in self._slots.get(model, ()))
+        return any(self._servers[replica.root_url].is_healthy for replica in self._replicas.get(model, ()))
 
     def choose(self, model: str, passed_over: Collection[Replica] = ()) -> Replica | None:
-        """The healthy replica to ask next, None if there is none besides `passed_over`."""
-        slots = [slot for slot in self._slots[model] if slot.is_healthy and slot.replica not in passed_over]
-        return min(slots, key=lambda slot: (slot.in_flight, slot.last_used)).replica if slots else None
+        """The replica to ask next, None if every one besides `passed_over` is down or full."""
+        most = self._settings.max_connections_per_replica
+        usable = [
+            (server.in_flight, server.last_used, replica.index, replica)
+            for replica in self._replicas[model]
+            if replica not in passed_over
+            and (server := self._servers[replica.root_url]).is_healthy
+            and server.in_flight < most
+        ]
+        return min(usable)[-1] if usable else None
 
     @contextlib.contextmanager
     def in_use(self, replica: Replica) -> Iterator[None]:
-        """Count a request in flight on `replica`."""
-        slot = self._slots[replica.model][replica.index]
-        slot.in_flight += 1
-        slot.last_used = next(self._turn)
+        """Count a request in flight on the replica's server."""
+        server = self._servers[replica.root_url]
+        server.in_flight += 1
+        server.last_used = next(self._turn)
         try:
             yield
         finally:
-            slot.in_flight -= 1
+            server.in_flight -= 1
 
     def mark_down(self, replica: Replica) -> None:
         """No connection could be made to the replica's server: down for every model on it, until a check is good."""
-        self._set_health(replica.root_url, is_healthy=False)
+        self._set_health(self._servers[replica.root_url], is_healthy=False)
 
     async def check(self) -> None:
         """Ask every server once, all at the same time."""
-        servers = {slot.replica.root_url: slot.replica for slots in self._slots.values() for slot in slots}
-        answers = await asyncio.gather(*(self._answers(replica) for replica in servers.values()))
-        for root_url, is_healthy in zip(servers, answers, strict=True):
-            self._set_health(root_url, is_healthy=is_healthy)
+        servers = list(self._servers.values())
+        answers = await asyncio.gather(*(self._answers(server.replicas[0]) for server in servers))
+        for server, is_healthy in zip(servers, answers, strict=True):
+            self._set_health(server, is_healthy=is_healthy)
 
     async def _check_forever(self) -> None:
         while True:
@@ -116,17 +130,15 @@ class Pool:
         except (GatewayError, TimeoutError):
             return False
 
-    def _set_health(self, root_url: str, *, is_healthy: bool) -> None:
-        for slot in itertools.chain.from_iterable(self._slots.values()):
-            replica = slot.replica
-            if replica.root_url != root_url:
-                continue
-            if slot.is_healthy != is_healthy:
+    def _set_health(self, server: _Server, *, is_healthy: bool) -> None:
+        has_changed = server.is_healthy != is_healthy
+        server.is_healthy = is_healthy
+        for replica in server.replicas:
+            self._gauge.upstream_health(replica.model, replica.index, is_healthy)
+            if has_changed:
                 event = "replica_up" if is_healthy else "replica_down"
                 level = logging.INFO if is_healthy else logging.WARNING
                 log_event(_logger, event, level=level, model=replica.model, replica=replica.index)
-            slot.is_healthy = is_healthy
-            self._gauge.upstream_health(replica.model, replica.index, is_healthy)
 
 
 def replicas_of(model: ModelSettings) -> list[Replica]:

@@ -1,0 +1,116 @@
+"""What the gateway reads of a body, and that it leaves the rest alone."""
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.access.base import ANONYMOUS, Principal
+from gateway.errors import MalformedBodyError, RequestError
+from gateway.http.endpoints import ENDPOINTS
+from gateway.http.peek import peek, routing_request
+from gateway.routing.base import RoutingRequest
+
+CHAT = "/v1/chat/completions"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+SPACED = st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", "\t: ")])
+
+
+@given(fields=st.dictionaries(st.text(), JSON, max_size=5), separators=SPACED, is_ascii=st.booleans())
+def test_other_values_keep_their_bytes(fields: dict[str, Any], separators: tuple[str, str], is_ascii: bool) -> None:
+    fields = {name: value for name, value in fields.items() if name not in {"model", "stream"}}
+    written = {name: json.dumps(value, separators=separators, ensure_ascii=is_ascii) for name, value in fields.items()}
+    members = [f"{json.dumps(name)} :{value}" for name, value in written.items()]
+    body = ("{" + ",".join(['"model":"auto"', *members]) + "}").encode("utf-8", "surrogatepass")
+    try:
+        seen = peek(body)
+    except MalformedBodyError:
+        # Lone surrogates are the only thing that this document may hold and JSON may not.
+        assert any(0xD800 <= ord(letter) <= 0xDFFF for letter in str(fields))
+        return
+    assert {name: bytes(raw).decode() for name, raw in seen.fields.items() if name != "model"} == written
+    assert json.loads(seen.body_for("other")) == {"model": "other", **fields}
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    with contextlib.suppress(RequestError):
+        assert peek(body).model
+
+
+def read(path: str = CHAT, principal: Principal = ANONYMOUS, **fields: Any) -> RoutingRequest:
+    seen = peek(json.dumps({"model": "auto", **fields}).encode())
+    headers = {"x-session-id": "s-1"}
+    return routing_request(seen, ENDPOINTS[path], principal, headers, is_routed=True)
+
+
+USER = {"role": "user", "content": "What is 2 + 2?"}
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "ask"),
+    [
+        (CHAT, {"messages": [{"role": "system", "content": "Be brief."}, USER]}, "What is 2 + 2?"),
+        (CHAT, {"messages": []}, ""),
+        (CHAT, {"messages": [7, {"role": "user", "content": {"a": 1}}]}, ""),
+        (CHAT, {}, None),
+        (CHAT, {"messages": 7}, None),
+        ("/v1/completions", {"prompt": "Once"}, "Once"),
+        ("/v1/completions", {"prompt": ["Once", "Twice"]}, "Once"),
+        ("/v1/completions", {"prompt": [1, 2, 3]}, ""),
+        ("/v1/completions", {}, ""),
+        ("/v1/messages", {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]}, "Hi"),
+        ("/v1/responses", {"input": "Hi"}, "Hi"),
+        ("/v1/responses", {"input": [{"role": "user", "content": [{"type": "input_text", "text": "Hi"}]}]}, "Hi"),
+        ("/v1/embeddings", {"input": "Hi"}, ""),
+        ("/rerank", {"query": "Hi"}, ""),
+    ],
+)
+def test_the_ask(path: str, fields: dict[str, Any], ask: str | None) -> None:
+    if ask is None:
+        with pytest.raises(RequestError, match="`messages` must be a list"):
+            read(path, **fields)
+    else:
+        assert read(path, **fields).ask == ask
+
+
+@pytest.mark.parametrize(
+    ("fields", "needs"),
+    [
+        ({}, set()),
+        ({"tools": [{"type": "function"}]}, {"tools"}),
+        ({"tools": []}, set()),
+        ({"functions": [{"name": "f"}]}, {"tools"}),
+        ({"response_format": {"type": "json_schema"}}, {"structured_output"}),
+        ({"response_format": {"type": "text"}}, set()),
+        ({"guided_json": {"type": "object"}}, {"structured_output"}),
+        ({"structured_outputs": {"regex": "a"}}, {"structured_output"}),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, {"image"}),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}, {"type": "text"}]}]}, {"audio"}),
+    ],
+)
+def test_what_a_model_must_be_able_to_do(fields: dict[str, Any], needs: set[str]) -> None:
+    assert read(**{"messages": [USER], **fields}).needs == needs
+
+
+def test_length_limits_session_and_key() -> None:
+    principal = Principal(key_id="k", allowed_models=frozenset({"alpha"}))
+    messages = [{"role": "system", "content": "x" * 400}, {"role": "user", "content": "y" * 40}]
+    request = read(principal=principal, messages=messages, max_tokens=16)
+    assert (request.prompt_tokens, request.max_tokens) == (110, 16)
+    assert (request.session_id, request.key_id, request.allowed_models) == ("s-1", "k", frozenset({"alpha"}))
+    assert read(messages=messages, max_completion_tokens=9, max_tokens=16).max_tokens == 9
+    assert read(messages=messages, max_tokens=True).max_tokens is None
+    assert read(messages=messages, max_tokens=-1).max_tokens is None
+
+
+def test_the_text_of_a_pinned_request_is_not_read() -> None:
+    seen = peek(b'{"model":"alpha","messages":7}')
+    assert routing_request(seen, ENDPOINTS[CHAT], ANONYMOUS, {}, is_routed=False).ask == ""

@@ -1,0 +1,100 @@
+"""A client that leaves, at any stage, on every endpoint: the model stops. And a client that stops reading."""
+
+import socket
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.gateway_client import (
+    BODIES,
+    CHAT,
+    STREAMING,
+    chat,
+    metric,
+    model_section,
+    request,
+    running_gateway,
+    sent_raw,
+    settings_with,
+)
+from tests.support.mock_vllm import MockVllm
+
+
+def wait_for(holds: Any) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def closed_so_far(gateway: httpx.Client) -> float:
+    return metric(gateway, "gateway_requests_total", outcome="client_closed", status="499")
+
+
+def leave_after(gateway: httpx.Client, mock: MockVllm, path: str, body: dict[str, Any], *, first_bytes: bool) -> float:
+    """Send, leave once the model works (or the first bytes are here), and give the model's time of being left alone."""
+    before = closed_so_far(gateway)
+    with sent_raw(gateway, path, body) as connection:
+        if first_bytes:
+            assert connection.recv(1000)
+        mock.wait_until(lambda seen: seen["path"] == path)
+        left_at = time.monotonic()
+    mock.wait_until(lambda seen: seen["caller_left_after_s"] is not None)
+    wait_for(lambda: closed_so_far(gateway) == before + 1)
+    return time.monotonic() - left_at
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_leaving_before_the_first_byte(gateway: httpx.Client, mock_vllm: MockVllm, path: str) -> None:
+    """F02, F03: non-streaming on every endpoint. The mock would answer after a minute; the client does not wait."""
+    leave_after(gateway, mock_vllm, path, request(path, mock={"latency_s": 60}), first_bytes=False)
+
+
+@pytest.mark.parametrize("path", STREAMING)
+def test_leaving_before_the_first_token(gateway: httpx.Client, mock_vllm: MockVllm, path: str) -> None:
+    """F02: the head of the stream is there, no event yet."""
+    leave_after(gateway, mock_vllm, path, request(path, stream=True, mock={"stall_at_chunk": 0}), first_bytes=False)
+
+
+@pytest.mark.parametrize("path", STREAMING)
+def test_leaving_in_mid_stream(gateway: httpx.Client, mock_vllm: MockVllm, path: str) -> None:
+    """F01: the model works on the next token when the client leaves."""
+    mock = {"chunks": 500, "chunk_delay_s": 0.1}
+    leave_after(gateway, mock_vllm, path, request(path, stream=True, mock=mock), first_bytes=True)
+
+
+def test_half_closing_is_leaving(gateway: httpx.Client, mock_vllm: MockVllm) -> None:
+    """F04: a client that shuts its writing side is taken to have left; the documented choice of the server."""
+    with sent_raw(gateway, CHAT, chat(mock={"latency_s": 60})) as connection:
+        mock_vllm.wait_until(lambda seen: True)
+        connection.shutdown(socket.SHUT_WR)
+        mock_vllm.wait_until(lambda seen: seen["caller_left_after_s"] is not None)
+
+
+def test_leaving_in_the_middle_of_the_body_reaches_no_model(gateway: httpx.Client, mock_vllm: MockVllm) -> None:
+    """F02: nobody is asked for a client that is gone."""
+    before = closed_so_far(gateway)
+    with sent_raw(gateway, CHAT, b'{"model":"alpha"', "content-length: 1000\r\n"):
+        pass
+    wait_for(lambda: closed_so_far(gateway) == before + 1)
+    assert mock_vllm.seen() == []
+
+
+def test_a_client_that_stops_reading_is_dropped(mock_vllm: MockVllm) -> None:
+    """F16: the model is let go once nothing has been read for the stall deadline."""
+    server = {"client_stall_timeout_s": 0.5}
+    with running_gateway(settings_with([model_section("alpha", mock_vllm)], server=server)) as gateway:
+        body = chat(stream=True, mock={"chunks": 200_000})
+        with sent_raw(gateway, CHAT, body) as connection:
+            assert connection.recv(100)
+            mock_vllm.wait_until(lambda seen: seen["caller_left_after_s"] is not None, timeout_s=30)
+        wait_for(lambda: closed_so_far(gateway) == 1)
+
+
+def test_other_requests_are_not_disturbed(gateway: httpx.Client, mock_vllm: MockVllm) -> None:
+    with sent_raw(gateway, CHAT, chat(mock={"latency_s": 60})):
+        mock_vllm.wait_until(lambda seen: True)
+        assert gateway.post(CHAT, json=chat()).status_code == 200
+    assert gateway.post(CHAT, json=chat()).status_code == 200

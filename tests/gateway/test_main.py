@@ -1,0 +1,191 @@
+"""The command line, as processes: what is printed, with which status, and how a server stops."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.config_docs import config_page
+from tests.support.gateway_client import CHAT, chat, metric, model_section
+from tests.support.mock_vllm import MockVllm
+from tests.support.settings import write_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_gateway(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gateway", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+
+
+@pytest.fixture
+def config(tmp_path: Path, mock_vllm: MockVllm) -> Path:
+    return configured(tmp_path, mock_vllm)
+
+
+def configured(tmp_path: Path, mock: MockVllm, **sections: Any) -> Path:
+    models = [model_section("alpha", mock), model_section("beta", mock)]
+    return write_settings(tmp_path / "gateway.yaml", models=models, **sections)
+
+
+@contextlib.contextmanager
+def serving_process(config: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A gateway process and its URL, once it says that it serves."""
+    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert "serving on http://" in line
+        yield process, line.split()[-1]
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def test_validate_prints_the_document_redacted_and_the_mapping(tmp_path: Path, mock_vllm: MockVllm) -> None:
+    models = [model_section("alpha", mock_vllm)]
+    models[0]["replicas"][0]["api_key"] = "sk-secret"
+    path = write_settings(tmp_path / "gateway.yaml", models=models)  # type: ignore[arg-type]
+    done = run_gateway("validate", "--config", path)
+    assert done.returncode == 0
+    assert "fixed_model: alpha" in done.stdout
+    assert "# policy fixed" in done.stdout
+    assert "sk-secret" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", ["validate", "serve"])
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"router": {"policy": "learned", "bundle": "nowhere", "default_model": "alpha"}}, "router.bundle"),
+        (
+            {"router": {"policy": "fixed", "fixed_model": "gone", "default_model": "alpha"}},
+            "router.fixed_model: 'gone'",
+        ),
+        ({"serverr": {}}, "serverr: unknown key"),
+    ],
+)
+def test_what_cannot_work_is_one_line_and_status_2(
+    tmp_path: Path, mock_vllm: MockVllm, command: str, sections: dict[str, Any], told: str
+) -> None:
+    done = run_gateway(command, "--config", configured(tmp_path, mock_vllm, **sections))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert told in done.stderr
+
+
+def test_a_missing_file_and_a_taken_port_are_one_line(tmp_path: Path, config: Path, mock_vllm: MockVllm) -> None:
+    missing = run_gateway("serve", "--config", tmp_path / "none.yaml")
+    taken = run_gateway("serve", "--config", config, "--port", mock_vllm.port)
+    exposed = run_gateway("serve", "--config", config, "--host", "0.0.0.0")  # noqa: S104 - what is refused
+    for done, told in ((missing, "cannot be read"), (taken, "cannot listen"), (exposed, "require_keys")):
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+        assert told in done.stderr
+
+
+def test_the_configuration_page_is_up_to_date() -> None:
+    """`make docs` writes it anew."""
+    assert (ROOT / "docs/config.md").read_text(encoding="utf-8") == config_page()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_lets_streams_finish(config: Path, number: signal.Signals) -> None:
+    """Readiness goes first, new requests are refused, the running stream ends with its marker, the status is 0."""
+    with serving_process(config) as (process, url), httpx.Client(base_url=url, timeout=30) as client:
+        ready = client.get("/readyz")
+        assert ready.status_code == 200
+        assert "server" not in ready.headers
+        mock = {"chunks": 20, "chunk_delay_s": 0.1}
+        with client.stream("POST", CHAT, json=chat(stream=True, mock=mock)) as answer:
+            parts = answer.iter_text()
+            text = next(parts)
+            process.send_signal(number)
+            refused = wait_until_refused(url)
+            assert refused.json()["error"]["code"] == "shutting_down"
+            assert httpx.get(f"{url}/readyz").status_code == 503
+            text += "".join(parts)
+        assert text.endswith("data: [DONE]\n\n")
+        assert process.wait(timeout=30) == 0
+
+
+def wait_until_refused(url: str) -> httpx.Response:
+    deadline = time.monotonic() + 10
+    while True:
+        answer = httpx.post(url + CHAT, json=chat())
+        if answer.status_code == 503:
+            return answer
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_at_the_end_of_the_grace_a_stream_is_told(tmp_path: Path, mock_vllm: MockVllm) -> None:
+    """Fact 9 of the reliability notes: a server on its own would cut the stream without a word."""
+    config = configured(tmp_path, mock_vllm, server={"shutdown_grace_s": 0.3})
+    with serving_process(config) as (process, url), httpx.Client(base_url=url, timeout=30) as client:
+        mock = {"chunks": 2000, "chunk_delay_s": 0.05}
+        with client.stream("POST", CHAT, json=chat(stream=True, mock=mock)) as answer:
+            parts = answer.iter_text()
+            text = next(parts)
+            process.terminate()
+            text += "".join(parts)
+        last = json.loads(text.strip().split("\n\n")[-1].removeprefix("data: "))
+        assert last["error"]["code"] == "shutting_down"
+        assert "[DONE]" not in text
+        assert process.wait(timeout=30) == 0
+    mock_vllm.wait_until(lambda seen: seen["caller_left_after_s"] is not None)
+
+
+def test_log_lines_are_json_and_hold_no_prompt(config: Path) -> None:
+    with serving_process(config) as (process, url):
+        body = chat(messages=[{"role": "user", "content": "canary prompt"}])
+        httpx.post(url + CHAT, json=body, headers={"authorization": "Bearer canary-key", "x-request-id": "r-1"})
+        process.terminate()
+        out, err = process.communicate(timeout=30)
+    lines = [json.loads(line) for line in err.splitlines()]
+    request = next(line for line in lines if line["event"] == "request")
+    assert (request["request_id"], request["model"], request["status"]) == ("r-1", "alpha", 200)
+    assert "canary" not in out + err
+
+
+def test_several_workers_count_together(tmp_path: Path, mock_vllm: MockVllm) -> None:
+    config = configured(tmp_path, mock_vllm, server={"workers": 2})
+    with serving_process(config) as (process, url):
+        deadline = time.monotonic() + 60
+        ready = False
+        while not ready:
+            assert time.monotonic() < deadline
+            with contextlib.suppress(httpx.ConnectError):
+                ready = httpx.get(f"{url}/readyz").status_code == 200
+            time.sleep(0.05)
+        asked = [threading.Thread(target=httpx.post, args=(url + CHAT,), kwargs={"json": chat()}) for _ in range(8)]
+        for one in asked:
+            one.start()
+        for one in asked:
+            one.join()
+        with httpx.Client(base_url=url) as client:
+            assert metric(client, "gateway_requests_total", outcome="ok") == 8
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+
+
+def test_the_gateway_starts_without_a_neural_library() -> None:
+    """The base install has no torch; only the learned policy's encoder may ask for it."""
+    heavy = ("torch", "transformers", "sentence_transformers", "router_training")
+    code = f"import sys, gateway.__main__; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=dict(os.environ), check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,103 @@
+"""The document: what is accepted, and the one line that says what is not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.errors import ConfigError
+from gateway.settings import load_settings, redacted
+from tests.support.settings import make_settings, settings_document, write_settings
+
+REPLICA = {"base_url": "http://127.0.0.1:1/v1"}
+
+
+def refusal(tmp_path: Path, **sections: Any) -> str:
+    path = write_settings(tmp_path / "gateway.yaml", **sections)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path, {})
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_whole_document(tmp_path: Path) -> None:
+    path = write_settings(
+        tmp_path / "gateway.yaml",
+        models=[{"name": "alpha", "replicas": [{**REPLICA, "api_key": "${KEY}"}]}],
+        access={"require_keys": True, "keys_file": "keys.json"},
+        router={"policy": "learned", "bundle": "bundle", "default_model": "alpha"},
+    )
+    settings = load_settings(path, {"KEY": "sk-1"})
+    key = settings.models[0].replicas[0].api_key
+    assert key is not None
+    assert key.get_secret_value() == "sk-1"
+    assert settings.access.keys_file == tmp_path / "keys.json"
+    assert settings.router.bundle == tmp_path / "bundle"
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"serverr": {}}, "serverr: unknown key"),
+        ({"server": {"prot": 1}}, "server.prot: unknown key"),
+        (
+            {"models": [{"name": "alpha", "replicas": [{**REPLICA, "pirce": 1}]}]},
+            "models[0].replicas[0].pirce: unknown",
+        ),
+        ({"server": {"port": 70000}}, "server.port: "),
+        ({"upstream": {"idle_timeout_s": 0}}, "upstream.idle_timeout_s: "),
+        ({"version": 2}, "version: "),
+        ({"models": []}, "models: "),
+        ({"models": [{"name": "a b", "replicas": [REPLICA]}]}, "models[0].name: "),
+        ({"models": [{"name": "alpha", "replicas": [{"base_url": "ftp://x"}]}]}, "models[0].replicas[0].base_url: "),
+        ({"models": [{"name": "alpha", "replicas": [{"base_url": "http://u:p@x/v1"}]}]}, "credentials do not belong"),
+        ({"models": [{"name": "auto", "replicas": [REPLICA]}]}, "router.aliases: "),
+        ({"models": [{"name": "alpha", "replicas": [REPLICA]}] * 2}, "names must differ: ['alpha']"),
+        (
+            {"router": {"policy": "fixed", "fixed_model": "nobody", "default_model": "alpha"}},
+            "router.fixed_model: 'nobody'",
+        ),
+        ({"router": {"policy": "learned", "default_model": "alpha"}}, "router.bundle: "),
+        ({"router": {"policy": "weighted", "default_model": "alpha"}}, "router.weights: "),
+        ({"rules": [{"name": "r", "when": {}, "model": "alpha"}]}, "rules[0].when: "),
+        ({"rules": [{"name": "r", "when": {"pattern": "("}, "model": "alpha"}]}, "not a regular expression"),
+        ({"rules": [{"name": "r", "when": {"key": "k"}, "model": "nobody"}]}, "rules[0].model: 'nobody'"),
+        ({"server": {"host": "0.0.0.0"}}, "access.require_keys"),  # noqa: S104 - what is refused
+        ({"access": {"require_keys": True}}, "access.keys_file: "),
+        (
+            {"access": {"require_keys": True, "keys_file": "k"}, "server": {"workers": 2}},
+            "server.workers: ",
+        ),
+        (
+            {"models": [{"name": "alpha", "replicas": [{**REPLICA, "api_key": "${NOT_SET}"}]}]},
+            "variable NOT_SET is not",
+        ),
+    ],
+)
+def test_refusals_name_the_key(tmp_path: Path, sections: dict[str, Any], told: str) -> None:
+    assert told in refusal(tmp_path, **sections)
+
+
+@pytest.mark.parametrize("text", ["- 1\n", "", "version: [1\n", "\x00", "version: 1\nversion"])
+def test_what_is_no_document(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"gateway\.yaml") as caught:
+        load_settings(path, {})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_settings(tmp_path / "none.yaml", {})
+
+
+def test_secrets_are_hidden_wherever_settings_are_shown() -> None:
+    settings = make_settings(
+        models=[{"name": "alpha", "replicas": [{**REPLICA, "api_key": "sk-secret"}]}],  # type: ignore[arg-type]
+        state={"redis_url": "redis://:sk-secret@127.0.0.1:1/0"},
+    )
+    for shown in (redacted(settings), repr(settings), str(settings)):
+        assert "sk-secret" not in shown
+    assert settings_document()["models"][0]["name"] in redacted(settings)
