@@ -4,6 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
 
 BIN := .venv/bin
 PORT ?= 8000
@@ -41,3 +42,15 @@ check: ## Lint, types, import law, Dockerfile, Compose, scripts, generated docs
 
 docs: ## Write docs/config.md anew from the settings
 	@$(BIN)/gateway config-docs > docs/config.md.tmp && mv docs/config.md.tmp docs/config.md
+
+# How the committed artefacts of the demo were made. Each step goes on where it was stopped; about two hours on two cores.
+demo-artefacts: demo-sft demo-score demo-router ## Make specialists, score table and bundle again (2 hours)
+
+demo-sft: setup-demo ## deploy/demo/adapters: fine-tune the specialists
+	@$(BIN)/python -m deploy.demo.train_specialists
+
+demo-score: setup-demo ## deploy/demo/table: ask every model every query
+	@$(BIN)/python -m deploy.demo.score
+
+demo-router: setup-venv ## deploy/demo/bundle: train RouterDC on the table
+	@$(BIN)/router-training router train --data deploy/demo/table/train.jsonl --out deploy/demo/bundle
