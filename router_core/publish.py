@@ -56,11 +56,12 @@ def _move_into_place(draft: Path, destination: Path) -> None:
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
     retired = aside / destination.name
-    destination.rename(retired)
     try:
+        destination.rename(retired)
         draft.rename(destination)
-    except OSError:
-        retired.rename(destination)
+    except BaseException:  # Ctrl-C too: `finally` is about to delete what was moved aside
+        if retired.exists():
+            retired.rename(destination)
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
