@@ -168,7 +168,8 @@ def _json_lines(text: str) -> Iterator[tuple[int, str]]:
 def _parse_json(text: str, path: Path, place: str) -> Any:
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    # ValueError: bad JSON, or a number beyond Python's limit of digits.
+    except (ValueError, RecursionError) as error:
         raise TableError(f"{path}: {place}: not valid JSON: {error}") from error
 
 

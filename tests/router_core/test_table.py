@@ -57,6 +57,12 @@ def test_columns_follow_the_first_row_whatever_order_later_rows_have(tmp_path: P
     assert (table.questions, table.tasks, table.cluster_ids) == (["2+2?", "2+2?"], ["sums", None], [3, None])
 
 
+def test_a_number_beyond_pythons_digit_limit_is_named_by_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"id": ' + "1" * 5000 + "}\n")
+    with pytest.raises(TableError, match=r"t\.jsonl: line 1: not valid JSON"):
+        read_table(tmp_path / "t.jsonl")
+
+
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     rows = [TableRow.model_validate(ROW)]
     for name in ("one", "two"):
