@@ -57,6 +57,8 @@ class AnswerSpec(BaseModel):
             raise ValueError(f"value {self.value!r} holds no letter or digit to compare")
         if self.kind == "choice" and (self.value not in self.choices or len(self.choices) < 2):
             raise ValueError(f"choices {list(self.choices)} must be two or more and hold value {self.value!r}")
+        if len({_words(label) for label in self.choices}) < len(self.choices):
+            raise ValueError(f"choices {list(self.choices)}: two of them read the same once case and marks are put aside")
         self._refuse_foreign_options()
         return self
 
@@ -119,7 +121,13 @@ def _numeric(spec: AnswerSpec, reply: str) -> bool:
 
 def _choice(spec: AnswerSpec, reply: str) -> bool:
     said = _words(reply)
-    named = {label for label in spec.choices if (words := _words(label)) and words in said}
+    named = set()
+    # Longest first, and what was named is struck out: "very positive" does not name "positive" as well.
+    for label in sorted(spec.choices, key=lambda label: -len(_words(label))):
+        words = _words(label)
+        if words and words in said:
+            named.add(label)
+            said = said.replace(words, " | ")
     return named == {spec.value}
 
 

@@ -128,6 +128,19 @@ def test_choice_wants_one_label(reply: str, right: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "reply", "right"),
+    [
+        ("very positive", "It is very positive.", True),
+        ("positive", "It is very positive.", False),
+        ("positive", "positive", True),
+        ("very positive", "positive, very positive", False),
+    ],
+)
+def test_a_label_within_a_longer_one_is_not_named_by_it(value: str, reply: str, right: bool) -> None:
+    assert is_right(spec("choice", value, choices=["positive", "very positive"]), reply) is right
+
+
+@pytest.mark.parametrize(
     ("raw", "named"),
     [
         ({"kind": "regex", "value": "x"}, "kind"),
@@ -138,6 +151,7 @@ def test_choice_wants_one_label(reply: str, right: bool) -> None:
         ({"kind": "exact", "value": "a", "choices": ["a", "b"]}, "choices belongs to"),
         ({"kind": "exact", "value": "a", "without": ["b"]}, "within"),
         ({"kind": "choice", "value": "c", "choices": ["a", "b"]}, "'c'"),
+        ({"kind": "choice", "value": "a", "choices": ["a", "A."]}, "read the same"),
         ({"kind": "json", "value": "text"}, "does not fit"),
         ({"kind": "exact", "value": "a", "exactly": True}, "exactly"),
         ("exact", "dictionary"),
