@@ -42,7 +42,8 @@ class EngineError(Exception):
 
 def adapters_in(folder: Path) -> dict[str, Path]:
     """Name -> folder of each specialist, verified against its card. Raises EngineError."""
-    found = sorted(path.parent for path in folder.glob("*/adapter_config.json"))
+    # Names that begin with a dot are drafts that a running job has not published yet.
+    found = sorted(path.parent for path in folder.glob("[!.]*/adapter_config.json"))
     if not found:
         raise EngineError(
             f"{folder} holds no specialist: `git checkout {folder.name}`, or train them: make demo-sft"
