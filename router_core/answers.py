@@ -58,7 +58,9 @@ class AnswerSpec(BaseModel):
         if self.kind == "choice" and (self.value not in self.choices or len(self.choices) < 2):
             raise ValueError(f"choices {list(self.choices)} must be two or more and hold value {self.value!r}")
         if len({_words(label) for label in self.choices}) < len(self.choices):
-            raise ValueError(f"choices {list(self.choices)}: two of them read the same once case and marks are put aside")
+            raise ValueError(
+                f"choices {list(self.choices)}: two of them read the same once case and marks are put aside"
+            )
         self._refuse_foreign_options()
         return self
 
