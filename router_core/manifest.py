@@ -31,6 +31,8 @@ BUNDLED_ENCODER = f"bundle:{ENCODER_FOLDER}"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Temperature = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+# Cosines divided by less give a softmax that float32 cannot hold.
+ConfidenceTemperature = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
@@ -79,7 +81,7 @@ class BundleManifest(_Part):
     models: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
     encoder: EncoderSpec
     temperature: Temperature
-    confidence_temperature: Temperature
+    confidence_temperature: ConfidenceTemperature
     files: dict[str, FileEntry]
     data: tuple[DataEntry, ...] = ()
     parents: tuple[Parent, ...] = ()

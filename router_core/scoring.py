@@ -79,6 +79,8 @@ class RouterDCScorer:
         if self._weight_P_D is not None and self._bias_P is not None:
             query_B_P = query_B_P @ self._weight_P_D.T + self._bias_P
         similarities_B_M = _unit_rows(query_B_P) @ self._llm_M_P.T
+        if not np.isfinite(similarities_B_M).all():
+            raise BundleError("the bundle's weights are so large that its scores overflow: train it again")
         return Scores(similarities_B_M, softmax(similarities_B_M / self._temperature))
 
 

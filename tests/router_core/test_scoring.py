@@ -53,6 +53,24 @@ def test_ties_and_zero_vectors_keep_the_bundles_order(tmp_path: Path) -> None:
     np.testing.assert_allclose(scores.confidences[0], 1 / 3, rtol=1e-6)
 
 
+@pytest.mark.parametrize("temperature", [1e-50, 1e-4, 1e4])
+def test_a_confidence_temperature_that_float32_cannot_use_is_refused(tmp_path: Path, temperature: float) -> None:
+    weights = RouterWeights(np.eye(2, dtype=np.float32))
+    with pytest.raises(BundleError, match="confidence_temperature"):
+        bundle_of(tmp_path / "b", weights, 2, temperature)
+
+
+def test_weights_that_overflow_are_an_error_not_nan(tmp_path: Path) -> None:
+    huge = RouterWeights(
+        llm_embeddings=np.eye(2, dtype=np.float32),
+        projection_weight=np.full((2, 2), 3e38, dtype=np.float32),
+        projection_bias=np.zeros(2, dtype=np.float32),
+    )
+    scorer = scorer_from_bundle(bundle_of(tmp_path / "b", huge, 2))
+    with pytest.raises(BundleError, match="overflow"):
+        scorer.score(np.ones((1, 2), dtype=np.float32))
+
+
 @pytest.mark.parametrize(
     ("embeddings", "message"),
     [
