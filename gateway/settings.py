@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -20,6 +20,7 @@ ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"
 Modality = Literal["text", "image", "audio"]
 PolicyName = Literal["learned", "fixed", "weighted", "random"]
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 
 
 class _Section(BaseModel):
@@ -48,11 +49,19 @@ class ReplicaSettings(_Section):
     @classmethod
     def _is_http(cls, value: str) -> str:
         parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError(f"{value!r} is not an http(s) URL such as http://127.0.0.1:8101/v1")
         if parts.username or parts.password:
             raise ValueError("credentials do not belong in base_url; use api_key: ${NAME}")
+        is_plain = _HEADER_VALUE.fullmatch(value) is not None and not (parts.query or parts.fragment)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not is_plain or _port(parts) == 0:
+            raise ValueError(f"{value!r} is not an http(s) URL such as http://127.0.0.1:8101/v1")
         return value.rstrip("/")
+
+    @field_validator("api_key")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and _HEADER_VALUE.fullmatch(value.get_secret_value()) is None:
+            raise ValueError("is empty or holds a blank, a line break or a letter that no HTTP header can carry")
+        return value
 
 
 class PriceSettings(_Section):
@@ -222,14 +231,18 @@ class Settings(_Section):
             f"server.host: {self.server.host!r} is reachable from outside, so set access.require_keys: true "
             "(and make a key with `gateway keys create`)",
         )
-        shared = self.state.redis_url is not None
+        shared, limit = self.state.redis_url is not None, self.access.requests_per_minute
         _refuse(
             shared or not self.access.require_keys or self.access.keys_file is not None,
             "access.keys_file: keys need a file when state.redis_url is not set",
         )
         _refuse(
-            shared or not self.access.require_keys or self.server.workers == 1,
+            shared or self.server.workers == 1 or not (self.access.require_keys or limit is not None),
             "server.workers: limits per key are exact across workers only with Redis; set state.redis_url or 1 worker",
+        )
+        _refuse(
+            limit is None or self.access.require_keys,
+            "access.requests_per_minute: requests are counted per key, so set access.require_keys: true",
         )
         return self
 
@@ -237,6 +250,14 @@ class Settings(_Section):
 def _refuse(holds: bool, message: str) -> None:
     if not holds:
         raise ValueError(message)
+
+
+def _port(parts: SplitResult) -> int | None:
+    """The port, None if there is none, 0 if it is not one."""
+    try:
+        return parts.port
+    except ValueError:
+        return 0
 
 
 def _repeated(names: list[str]) -> list[str]:
@@ -255,7 +276,7 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path}: not valid YAML: {_yaml_fault(error)}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: the document must be a mapping that starts with `version: 1`")
     try:
@@ -290,6 +311,13 @@ def _with_environment(value: Any, environment: Mapping[str, str], path: Path, wh
         return environment[name]
 
     return _VARIABLE.sub(substitute, value)
+
+
+def _yaml_fault(error: Exception) -> str:
+    """Where and what, without the line itself, which may hold a secret."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
+    return "it is not UTF-8 text without control characters"
 
 
 def _first_fault(error: ValidationError) -> str:
