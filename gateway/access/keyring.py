@@ -82,6 +82,8 @@ class Keyring:
                 await self._load()
             except (StateUnavailableError, ConfigError) as error:
                 self._went(error.message)
+            except Exception as error:  # noqa: BLE001 - border: were this task to end, no key could be revoked any more
+                self._went(type(error).__name__)
 
     def _went(self, why: str) -> None:
         if self._is_current:
