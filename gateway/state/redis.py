@@ -54,7 +54,7 @@ class RedisState:
         self._clock = clock
         self._on_change = on_change
         self._is_open = False
-        self._is_reported_up = True
+        self._is_reported_up: bool | None = None  # unknown until the first answer
         self._fault = ""
         self._probe_at = 0.0
         self._probe: asyncio.Task[None] | None = None
@@ -124,6 +124,8 @@ class RedisState:
         except RedisError as error:
             self._refused(error)
             raise StateUnavailableError(_UNAVAILABLE, retry_after_s=self._cooldown_s) from error
+        if self._is_reported_up is None:
+            self._is_reported_up = True
         return answer
 
     def _failed(self, error: BaseException) -> None:
@@ -163,10 +165,10 @@ class RedisState:
     def _report(self, *, is_up: bool) -> None:
         if is_up == self._is_reported_up:
             return
-        self._is_reported_up = is_up
-        if is_up:
+        was_down, self._is_reported_up = self._is_reported_up is False, is_up
+        if was_down:
             log_event(_logger, "state_available", level=logging.WARNING)
-        else:
+        elif not is_up:
             log_event(_logger, "state_unavailable", level=logging.ERROR, detail=self._fault)
         if self._on_change is not None:
             self._on_change(is_up)

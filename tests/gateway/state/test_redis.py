@@ -117,9 +117,23 @@ async def test_one_line_and_one_call_per_change(
     assert [record.getMessage() for record in caplog.records] == ["state_unavailable", "state_available"]
 
 
+async def test_redis_that_is_late_at_the_very_first_call_is_reported_up_once_it_answers(
+    own_redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes: list[bool] = []
+    async with connected(own_redis_server, on_change=changes.append) as state:
+        own_redis_server.freeze()
+        assert await state.ping() is False
+        own_redis_server.thaw()
+        await eventually(state.ping)
+    assert changes == [True]
+    assert caplog.records == []
+
+
 async def test_a_late_answer_is_not_an_outage(own_redis_server: RedisServer) -> None:
     changes: list[bool] = []
     async with connected(own_redis_server, on_change=changes.append) as state:
+        assert await state.ping()
         for _ in range(3):
             own_redis_server.freeze()
             await failed(state.get("session"))
