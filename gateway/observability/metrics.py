@@ -8,12 +8,14 @@ Leaves out per-key metrics: keys come and go, series do not. docs/operations.md 
 them.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from gateway.routing.base import REASONS
 
@@ -162,12 +164,24 @@ class Metrics:
         # The library itself decides by this variable where values are kept, so this is no setting of ours.
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return self._registry
+        _forget_dead_workers(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return together
 
     def _model(self, name: str | None) -> str:
         return name if name is not None and name in self._models else OTHER
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    """Drop the live gauges of workers that have died: what they saw last is not what is."""
+    for worker in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}:
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            # Another worker may be doing the same at this moment.
+            with contextlib.suppress(FileNotFoundError):
+                mark_process_dead(worker)  # type: ignore[no-untyped-call]
 
 
 def _closed(value: str, allowed: Sequence[str]) -> str:
