@@ -26,7 +26,7 @@ from router_core.model_card import verify_model_card
 ROOT = Path(__file__).resolve().parents[2]
 ADAPTERS = ROOT / "deploy" / "demo" / "adapters"
 PYTHON = ROOT / ".venv-vllm" / "bin" / "python"
-LOG = ROOT / ".cache" / "demo" / "engine.log"
+LOGS = ROOT / ".cache" / "demo"
 BASE_NAME = "smollm2"
 READY_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 25.0
@@ -45,9 +45,7 @@ def adapters_in(folder: Path) -> dict[str, Path]:
     # Names that begin with a dot are drafts that a running job has not published yet.
     found = sorted(path.parent for path in folder.glob("[!.]*/adapter_config.json"))
     if not found:
-        raise EngineError(
-            f"{folder} holds no specialist: `git checkout {folder.name}`, or train them: make demo-sft"
-        )
+        raise EngineError(f"{folder} holds no specialist: `git checkout {folder.name}`, or train them: make demo-sft")
     try:
         return {verify_model_card(path).name: path for path in found}
     except ModelCardError as error:
@@ -70,7 +68,7 @@ class Engine:
         model: Path = CACHE,
         adapters: Path = ADAPTERS,
         python: Path = PYTHON,
-        log_file: Path = LOG,
+        log_file: Path | None = None,
         log: Callable[[str], None] = print,
     ) -> None:
         self.port = port
@@ -78,7 +76,7 @@ class Engine:
         self._model = model
         self._adapters = adapters
         self._python = python
-        self._log_file = log_file
+        self._log_file = log_file or LOGS / f"engine-{port}.log"
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -195,7 +193,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The demo's pool: one vLLM engine with the base and its specialists.")
     parser.add_argument("--port", type=int, default=8101, help="on 127.0.0.1 (default: %(default)s)")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupted)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's `&` leaves SIGINT ignored
+        signal.signal(number, _interrupted)
     engine = Engine(options.port)
     try:
         convert()
