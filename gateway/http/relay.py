@@ -45,15 +45,15 @@ async def relay_stream(
     async with aclosing(answer.chunks()) as chunks:
         async for chunk in chunks:
             block = splitter.feed(chunk)
-            if not block:
-                continue
-            if not responder.has_begun:
-                await begin()
-            await responder.write(block)
-            last.append(block)
-            if is_ended_by(block, ends):
-                await _read_to_end(chunks)
-                return ending_of(b"".join(last))
+            if block:
+                if not responder.has_begun:
+                    await begin()
+                await responder.write(block)
+                last.append(block)
+                if is_ended_by(block, ends):
+                    await _read_to_end(chunks)
+                    return ending_of(b"".join(last))
+            splitter.refuse_excess()
     rest = splitter.rest
     if is_ended_by(rest, ends):
         # The body ended without the blank line that ends an event: the marker is there all the same.

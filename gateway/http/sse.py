@@ -38,10 +38,7 @@ class EventSplitter:
         return bytes(self._held)
 
     def feed(self, chunk: bytes) -> bytes:
-        """The events that are complete now, as they came; b"" if none is.
-
-        Raises UpstreamProtocolError if what is held back grows over the cap.
-        """
+        """The events that are complete now, as they came; b"" if none is."""
         if not self._held and chunk.endswith(b"\n\n"):
             return chunk
         # A blank line may straddle the chunks: it has at most three bytes, and two of them may be here already.
@@ -50,9 +47,12 @@ class EventSplitter:
         end = max(self._end_of(mark, searched) for mark in _BLANK_LINE)
         block = bytes(self._held[:end])
         del self._held[:end]
+        return block
+
+    def refuse_excess(self) -> None:
+        """Raise UpstreamProtocolError if what is held back has grown over the cap."""
         if len(self._held) > self._max_event_bytes:
             raise UpstreamProtocolError(f"an event of the model's stream is over {self._max_event_bytes} bytes")
-        return block
 
     def _end_of(self, mark: bytes, start: int) -> int:
         found = self._held.rfind(mark, start)

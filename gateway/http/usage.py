@@ -1,6 +1,7 @@
 """How many tokens an answer cost, as its model's server counted them, in any of the three dialects."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -24,7 +25,7 @@ class _Response(msgspec.Struct):
 class _Answer(msgspec.Struct):
     usage: _Counts | None = None
     response: _Response | None = None
-    error: msgspec.Raw | None = None
+    error: Any = None
 
 
 _decode_answer = msgspec.json.Decoder(_Answer).decode
@@ -74,7 +75,7 @@ def ending_of(block: bytes) -> Ending:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue
         usage = _usage(answer) or usage
-        is_error = is_error or (answer.error is not None and bytes(answer.error) != b"null")
+        is_error = is_error or answer.error is not None
     return Ending(usage, is_error)
 
 

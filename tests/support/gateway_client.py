@@ -62,9 +62,8 @@ def model_section(name: str, *mocks: MockVllm, **more: Any) -> dict[str, Any]:
 
 
 def settings_with(models: list[dict[str, Any]], **sections: dict[str, Any]) -> Settings:
-    """Settings in which `auto` means the first model, and another only if that one is down."""
-    first = models[0]["name"]
-    router = {"policy": "fixed", "fixed_model": first, "default_model": first}
+    """Settings in which `auto` means the first model, and the last one if that is down."""
+    router = {"policy": "fixed", "fixed_model": models[0]["name"], "default_model": models[-1]["name"]}
     return make_settings(**{"models": models, "router": router, **sections})  # type: ignore[arg-type]
 
 

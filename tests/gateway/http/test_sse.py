@@ -54,9 +54,11 @@ def test_events_leave_as_soon_as_they_are_complete(lines: list[bytes]) -> None:
 
 def test_an_event_over_the_cap_is_refused() -> None:
     splitter = EventSplitter(100)
-    assert splitter.feed(b"data: " + b"x" * 90) == b""
+    assert splitter.feed(b"data: 1\n\ndata: " + b"x" * 94) == b"data: 1\n\n"
+    splitter.refuse_excess()
+    assert splitter.feed(b"x") == b""
     with pytest.raises(UpstreamProtocolError, match="over 100 bytes"):
-        splitter.feed(b"x" * 10)
+        splitter.refuse_excess()
 
 
 ENDINGS: list[tuple[StreamEnd, bytes, bool]] = [

@@ -86,7 +86,8 @@ def test_a_client_that_stops_reading_is_dropped(mock_vllm: MockVllm) -> None:
     """F16: the model is let go once nothing has been read for the stall deadline."""
     server = {"client_stall_timeout_s": 0.5}
     with running_gateway(settings_with([model_section("alpha", mock_vllm)], server=server)) as gateway:
-        body = chat(stream=True, mock={"chunks": 200_000})
+        long_word = [{"role": "user", "content": "x" * 60_000}]
+        body = chat(stream=True, mock={"chunks": 1500}, messages=long_word)
         with sent_raw(gateway, CHAT, body) as connection:
             assert connection.recv(100)
             mock_vllm.wait_until(lambda seen: seen["caller_left_after_s"] is not None, timeout_s=30)
