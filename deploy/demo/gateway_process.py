@@ -64,7 +64,7 @@ class GatewayProcess:
                     return
             if now - spoke >= PROGRESS_EVERY_S:
                 spoke = now
-                say(f"  still loading the router's encoder, {now - began:.0f} s")
+                say(f"  still waiting for the gateway, {now - began:.0f} s")
             time.sleep(0.3)
         raise GatewayProcessError(
             f"the gateway is not ready after {READY_TIMEOUT_S:.0f} s; its log is {LOG.relative_to(ROOT)}"
