@@ -9,6 +9,8 @@ Leaves out retries and health: gateway/http/walk.py and gateway/upstream/pool.py
 import asyncio
 import io
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import aiohttp
 from yarl import URL
@@ -77,6 +79,17 @@ class AiohttpAnswer:
         )
 
 
+@dataclass(slots=True)
+class _Connection:
+    """What is known of the connection that a request went out on."""
+
+    is_reused: bool = False
+
+
+async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx.is_reused = True
+
+
 class AiohttpUpstream:
     """Opens exchanges; the session is made at the first one, inside the running loop."""
 
@@ -90,12 +103,9 @@ class AiohttpUpstream:
         """Open an exchange and wait for the answer's head; see Upstream."""
         settings, model = self._settings, replica.model
         first_byte_by = asyncio.get_running_loop().time() + settings.first_byte_timeout_s
-        data = io.BytesIO(body) if len(body) > LARGE_BODY_BYTES else body or None
         try:
             async with asyncio.timeout_at(first_byte_by):
-                response = await self._open_session().request(
-                    method, URL(url, encoded=True), headers=headers, data=data, allow_redirects=False
-                )
+                response = await self._request(method, URL(url, encoded=True), headers, body)
         except aiohttp.ConnectionTimeoutError as error:
             raise UpstreamConnectTimeoutError(f"no connection to the server of model {model!r} in time") from error
         except TimeoutError as error:
@@ -110,6 +120,22 @@ class AiohttpUpstream:
             raise UpstreamProtocolError(f"the server of model {model!r} did not answer in HTTP") from error
         return AiohttpAnswer(response, model=model, first_byte_by=first_byte_by, idle_timeout_s=settings.idle_timeout_s)
 
+    async def _request(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> aiohttp.ClientResponse:
+        """Send on an idle connection or a new one. An idle one that its server had already closed is replaced, once."""
+        for may_replace in (True, False):
+            connection = _Connection()
+            data = io.BytesIO(body) if len(body) > LARGE_BODY_BYTES else body or None
+            try:
+                return await self._open_session().request(
+                    method, url, headers=headers, data=data, allow_redirects=False, trace_request_ctx=connection
+                )
+            except aiohttp.ClientConnectorError:
+                raise
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if not (may_replace and connection.is_reused):
+                    raise
+        raise AssertionError("the second round returns or raises")
+
     async def aclose(self) -> None:
         """Close every connection."""
         if self._session is not None:
@@ -119,8 +145,11 @@ class AiohttpUpstream:
         if self._session is None:
             # The pool limits how many requests a server gets; a limit here would make its health checks wait in line.
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
+            tracing = aiohttp.TraceConfig()
+            tracing.on_connection_reuseconn.append(_note_reuse)
             self._session = aiohttp.ClientSession(
                 connector=connector,
+                trace_configs=[tracing],
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("user-agent",),

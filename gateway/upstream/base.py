@@ -1,7 +1,8 @@
 """What the edge asks of an HTTP client towards the models: one protocol, so that the client can be changed.
 
 A client opens one exchange at a time, hands over status and headers when they are there, and then the body's bytes in
-the event-loop turn in which they arrive. It never retries and never decodes: both belong to whoever knows the request.
+the event-loop turn in which they arrive. It never decodes and never retries, but for an idle connection that
+turns out to be closed: the rest belongs to whoever knows the request.
 """
 
 from collections.abc import AsyncGenerator, Mapping

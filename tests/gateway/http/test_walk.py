@@ -34,7 +34,9 @@ def test_the_next_candidate_answers(mock_vllm: MockVllm, fault: dict[str, object
             assert answer.headers["x-gateway-model"] == "beta"
             assert answer.headers["x-gateway-route-reason"] == "fallback"
             assert metric(gateway, "gateway_decisions_total", model="beta", reason="fallback") == 1
-        assert [json.loads(seen["body"])["model"] for seen in mock_vllm.seen()] == ["alpha"]
+        asked = [json.loads(seen["body"])["model"] for seen in mock_vllm.seen()]
+        # Twice where it looked like an idle connection that had been closed, as dying on a used one does.
+        assert asked == ["alpha"] or ("die_before_head" in fault and asked == ["alpha", "alpha"])
         assert [json.loads(seen["body"])["model"] for seen in second.seen()] == ["beta-upstream"]
 
 

@@ -149,3 +149,23 @@ async def test_cancelling_aborts(upstream: AiohttpUpstream, mock_vllm: MockVllm)
     with pytest.raises(asyncio.CancelledError):
         await asking
     await asyncio.to_thread(mock_vllm.wait_until, lambda seen: seen["caller_left_after_s"] is not None)
+
+
+async def test_an_idle_connection_that_its_server_closed_is_replaced(upstream: AiohttpUpstream) -> None:
+    """A server that closes idle connections in the moment of a request must not look like one that is down."""
+    served = []
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        await writer.drain()
+        # The next request on this connection finds it closing: it is read and not answered.
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(once, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    for _ in range(2):
+        assert await read(await ask(upstream, port)) == b"ok"
+    assert len(served) == 2
+    server.close()
