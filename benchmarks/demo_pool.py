@@ -104,6 +104,27 @@ def render(table: Table, routed_N: npt.NDArray[np.intp], report: dict[str, objec
     return "\n".join(lines)
 
 
+def summary(table: Table, routed_N: npt.NDArray[np.intp]) -> str:
+    """The README's few lines: who answers how many held-out queries right."""
+    contenders = rows(table, routed_N)
+    best = table.models[int(table.scores.mean(axis=0).argmax())]
+    shown = {
+        "routed by the bundle": contenders["**routed (RouterDC bundle)**"],
+        f"best single model, `{best}`": contenders[f"always `{best}`"],
+        "hand-written keyword rules": contenders["keyword rules"],
+        "random model": contenders["random model"],
+        "oracle: the best model for each query": contenders["oracle (best model per query)"],
+    }
+    lines = [
+        f"| {len(table.questions)} held-out queries of the demo's pool | answered right, % [95%] |",
+        "| --- | --- |",
+        *(f"| {name} | {percent(scores)} |" for name, scores in shown.items()),
+        "",
+        provenance("python -m benchmarks.demo_pool"),
+    ]
+    return "\n".join(lines)
+
+
 def by_task(table: Table, routed_N: Floats) -> list[str]:
     """Mean score per task: routed beside every model."""
     tasks = sorted({task or "" for task in table.tasks})
@@ -122,6 +143,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=DEMO / "bundle")
     parser.add_argument("--table", type=Path, default=DEMO / "table" / "test.jsonl")
     parser.add_argument("--results", type=Path, default=Path("docs/results.md"))
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
     args = parser.parse_args()
 
     bundle = load_bundle(args.bundle)
@@ -133,6 +155,7 @@ def main() -> None:
     report = json.loads((DEMO / "data" / "report.json").read_text(encoding="utf-8"))
     section = render(table, routed, report)
     write_section(args.results, "demo_pool", section)
+    write_section(args.readme, "demo_pool", summary(table, routed))
     print(section)
 
 

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "deploy" / "demo" / "bundle"
 QUERIES = ROOT / "deploy" / "demo" / "queries.txt"
 FEWEST_MODELS = 3
-MAX_TOKENS = 96
+MAX_TOKENS = 64
 ANSWER_TIMEOUT_S = 300.0
 
 

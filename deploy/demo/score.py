@@ -21,7 +21,7 @@ DATA = ROOT / "deploy" / "demo" / "data"
 TABLE = ROOT / "deploy" / "demo" / "table"
 JOURNALS = ROOT / ".cache" / "demo" / "score"
 SPLITS = {"router_train": "train", "router_test": "test"}
-CONCURRENCY = 16
+CONCURRENCY = 64
 
 
 def score_command(split: str, endpoint: str, models: list[str]) -> list[str]:

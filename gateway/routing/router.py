@@ -132,8 +132,10 @@ class Router:
         verdict = await self._ranked(request, routable)
         if kept is not None:
             verdict = self._with_session(verdict, kept)
-        if verdict.reason in {"routed", "session"}:
-            # A fallback is not remembered: the conversation goes to the model of its own once that can be found.
+        is_away = kept is None and kept_name in self._names
+        if verdict.reason in {"routed", "session"} and not is_away:
+            # Neither a fallback nor a turn that the session's model cannot take is remembered: the conversation goes
+            # back to its model as soon as that can answer.
             await session.remember(verdict.order[0].model)
         return verdict
 
@@ -149,7 +151,11 @@ class Router:
         usable = [ranked for ranked in ranking.models if ranked.model in routable.allowed]
         if not usable:
             return _Verdict("fallback", declared, ranking, "none of the ranked models can take the request now")
-        return _Verdict("routed", _distinct(usable, declared), ranking)
+        order = _distinct(usable, declared)
+        passed_over = _down_and_better(routable, ranking, usable[0])
+        if passed_over is not None:
+            return _Verdict("fallback", order, ranking, f"{passed_over} ranks higher and is down")
+        return _Verdict("routed", order, ranking)
 
     def _with_session(self, verdict: _Verdict, kept: RankedModel) -> _Verdict:
         """The session's model first, unless the best of the ranking gains more than the margin."""
@@ -189,6 +195,12 @@ def build_router(settings: Settings, health: Health, state: State) -> Router:
         health=health,
         retry_after_s=settings.upstream.health_interval_s,
     )
+
+
+def _down_and_better(masked: Masked, ranking: Ranking, choice: RankedModel) -> str | None:
+    """The best-ranked model that only its health kept from being the choice; None if there is none."""
+    better = ranking.models[: ranking.models.index(choice)]
+    return next((entry.model for entry in better if masked.why_not(entry.model) == "unhealthy"), None)
 
 
 def _distinct(first: Sequence[RankedModel], then: Iterable[RankedModel]) -> tuple[RankedModel, ...]:

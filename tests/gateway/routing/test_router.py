@@ -68,7 +68,7 @@ async def test_a_model_that_is_down_or_too_short_is_passed_over_for_the_next_by_
     decision = await router(models, Scripted("abc", ranked(c=0.6, b=0.3, a=0.1)), pool=Pool({"b"})).decide(asked)
     assert names(decision) == ["a"]
     assert [entry.model for entry in decision.ranking] == ["c", "b", "a"]
-    assert decision.reason == "routed"
+    assert decision.reason == "fallback"
 
 
 async def test_a_default_that_the_policy_does_not_rank_is_the_last_resort() -> None:
@@ -212,15 +212,18 @@ async def test_sessions_do_not_touch_each_other_or_requests_without_one() -> Non
     assert (await made.decide(in_session(key_id="k1"))).choice.model == "b"
 
 
-async def test_a_session_leaves_a_model_that_is_masked_out() -> None:
+async def test_a_session_leaves_a_model_that_is_down_and_comes_back_to_it() -> None:
     pool = Pool()
-    made = router(ABC, Scripted("abc", ranked(a=0.8, b=0.15, c=0.05)), pool=pool)
+    policy = Scripted("abc", ranked(a=0.8, b=0.15, c=0.05))
+    made = router(ABC, policy, pool=pool)
     await made.decide(in_session())
     pool.down = {"a"}
     decision = await made.decide(in_session())
-    assert (decision.choice.model, decision.reason) == ("b", "routed")
+    assert (decision.choice.model, decision.reason) == ("b", "fallback")
+    assert decision.detail == "a ranks higher and is down"
     pool.down = set()
-    # a gains 0.65 over b, more than the margin.
+    # b would win afresh, by less than the margin: the session still holds a.
+    policy.answer = ranked(b=0.45, a=0.4, c=0.15)
     assert (await made.decide(in_session())).choice.model == "a"
 
 
