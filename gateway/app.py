@@ -7,6 +7,7 @@ at once.
 """
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
@@ -91,11 +92,10 @@ class Gateway:
         """Stop every part, in the opposite order."""
         if self._signals is not None:
             self._signals.ignore()
-        await self._router.aclose()
-        await self._pool.aclose()
-        await self._guard.aclose()
-        await self._upstream.aclose()
-        await self._state.aclose()
+        async with contextlib.AsyncExitStack() as stack:
+            # A part that fails to stop does not keep the others from stopping.
+            for part in (self._state, self._upstream, self._guard, self._pool, self._router):
+                stack.push_async_callback(part.aclose)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -111,7 +111,10 @@ class Pool:
     async def _check_forever(self) -> None:
         while True:
             await asyncio.sleep(self._settings.health_interval_s)
-            await self.check()
+            try:
+                await self.check()
+            except Exception as error:  # noqa: BLE001 - border: one odd answer must not freeze every model's health
+                log_event(_logger, "health_check_failed", level=logging.ERROR, error=type(error).__name__)
 
     async def _answers(self, replica: Replica) -> bool:
         url = replica.root_url + self._settings.health_path

@@ -40,6 +40,8 @@ class Servers:
         status = self.status[replica.root_url]
         if status == "hangs":
             await asyncio.Event().wait()
+        if isinstance(status, Exception):
+            raise status
         if not isinstance(status, int):
             raise UpstreamConnectError("refused")
         return Answer(status)
@@ -114,6 +116,20 @@ async def test_it_keeps_asking_until_it_is_closed() -> None:
     asked = servers.asked.total()
     await asyncio.sleep(0.05)
     assert servers.asked.total() == asked
+
+
+async def test_a_check_that_fails_in_an_unforeseen_way_does_not_end_the_checking() -> None:
+    servers = Servers()
+    pool, _ = pool_of(servers, model("alpha", A))
+    await pool.start()
+    servers.status[A] = ValueError("odd")
+    asked = servers.asked.total()
+
+    async def is_asked_twice_more() -> bool:
+        return servers.asked.total() >= asked + 2
+
+    await eventually(is_asked_twice_more)
+    await pool.aclose()
 
 
 async def test_a_server_marked_down_is_down_for_all_its_models_until_its_next_check() -> None:
