@@ -1,9 +1,9 @@
 """The demo's task families: queries with verifiable answers on which small models truly differ.
 
-    family      who should win            taught to
+    family      meant for                 taught to
     facts       the base                  nobody
     reading     the base                  nobody
-    sentiment   the base, and others      nobody
+    sentiment   no one in particular      nobody
     json        smollm2-json              json
     num_sort    smollm2-nsort             nsort
     word_rev    smollm2-wrev              wrev
@@ -11,7 +11,10 @@
     chain_sum   smollm2-math              math, with the working written out
     word_prob   smollm2-math              math, with the working written out
 
-Look-alike pairs with different winners: `reading` and `json` are about the very same sentences; `num_sort` and
+Who really wins each is measured (deploy/demo/table): the base is ahead on facts and reading; the multi-task rival is
+level with the specialists on several families that they share, and ahead of all on sentiment.
+
+Look-alike pairs with different specialists: `reading` and `json` are about the very same sentences; `num_sort` and
 `list_sum` about the very same lists, in the same frames.
 
 Every text is generated from a seed. The three splits (sft, router_train, router_test) share no wording: neither a
