@@ -53,4 +53,5 @@ demo-score: setup-demo ## deploy/demo/table: ask every model every query
 	@$(BIN)/python -m deploy.demo.score
 
 demo-router: setup-venv ## deploy/demo/bundle: train RouterDC on the table
-	@$(BIN)/router-training router train --data deploy/demo/table/train.jsonl --out deploy/demo/bundle
+	@$(BIN)/router-training router train --data deploy/demo/table/train.jsonl --out deploy/demo/bundle \
+	  --cluster-source task --temperature 0.2 --validation-fraction 0.2
