@@ -23,7 +23,7 @@ from benchmarks.report import provenance, write_section
 from router_core.bundle import load_bundle
 from router_core.scoring import scorer_from_bundle
 from router_core.table import Table, read_table
-from router_training.routers.encoder import load_encoder
+from router_training.routers.encoder import load_bundle_encoder
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 10_000
@@ -148,8 +148,8 @@ def main() -> None:
 
     bundle = load_bundle(args.bundle)
     table = read_table(args.table)
-    encoder = load_encoder(bundle.encoder, bundle.path)
-    similarities = scorer_from_bundle(bundle).score(encoder.encode(table.questions)).similarities
+    encoder = load_bundle_encoder(bundle)
+    similarities = scorer_from_bundle(bundle).score(encoder.embed(table.questions)).similarities
     columns = np.array([table.models.index(name) for name in bundle.models])
     routed = columns[similarities.argmax(axis=1)]
     report = json.loads((DEMO / "data" / "report.json").read_text(encoding="utf-8"))
