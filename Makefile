@@ -54,4 +54,5 @@ demo-score: setup-demo ## deploy/demo/table: ask every model every query
 
 demo-router: setup-venv ## deploy/demo/bundle: train RouterDC on the table
 	@$(BIN)/router-training router train --data deploy/demo/table/train.jsonl --out deploy/demo/bundle \
-	  --cluster-source task --temperature 0.2 --validation-fraction 0.2
+	  --cluster-source task --temperature 0.2 --k-positive 1 \
+	  --steps 300 --evaluate-every 25 --validation-fraction 0.2
