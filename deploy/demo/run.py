@@ -164,9 +164,10 @@ def start_gateway(port: int, engine_url: str, signals: StopSignals, stack: conte
     return gateway
 
 
-def keep_serving(*checks: Callable[[], None]) -> int:
-    """Return when the person at the terminal has had enough; raise when a process went away."""
+def keep_serving(url: str, checks: Sequence[Callable[[], None]]) -> int:
+    """Say how to use it; return when the person at the terminal has had enough, raise when a process went away."""
     try:
+        say(farewell(url))
         while True:
             for check in checks:
                 check()
@@ -193,8 +194,7 @@ def run(options: argparse.Namespace, signals: StopSignals) -> int:
         answered = ask_all(gateway.url, queries)
         if options.once:
             return verdict(answered)
-        say(farewell(gateway.url))
-        return keep_serving(*checks)
+        return keep_serving(gateway.url, checks)
     finally:
         signals.ignore()
         say("stopping")
