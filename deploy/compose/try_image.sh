@@ -53,7 +53,7 @@ buildah bud --format docker --tag "$IMAGE" --build-arg BASE_IMAGE="$BASE" \
   ${TORCH_INDEX_URL+--build-arg TORCH_INDEX_URL="$TORCH_INDEX_URL"} "$@" .
 
 echo "[3/3] run it"
-podman run --detach --name "$NAME" --read-only --tmpfs /tmp --cap-drop all --security-opt no-new-privileges --network none \
+podman run --detach --no-healthcheck --name "$NAME" --read-only --tmpfs /tmp --cap-drop all --security-opt no-new-privileges --network none \
   --volume "$PWD/deploy/demo:/etc/routerdc:ro" --env DEMO_ENGINE_URL=http://127.0.0.1:9 "$IMAGE" >/dev/null
 
 inside() { podman exec "$NAME" "$@"; }
