@@ -59,6 +59,12 @@ def percent(values_N: Floats) -> str:
     return f"{100 * values_N.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
+def verdict(difference_N: Floats) -> str:
+    """What the paired interval says, in words."""
+    low, high = interval(difference_N)
+    return "beats" if low > 0 else "loses to" if high < 0 else "is not distinguishable from"
+
+
 def rows(table: Table, routed_N: npt.NDArray[np.intp]) -> dict[str, Floats]:
     """Score of every contender on every query, by the contender's name."""
     every = np.arange(len(table.questions))
@@ -91,7 +97,8 @@ def render(table: Table, routed_N: npt.NDArray[np.intp], report: dict[str, objec
         "",
         f"Routed minus best single model (`{table.models[best_column]}`), paired: {percent(routed - best)} points; "
         f"routed minus keyword rules, paired: {percent(routed - contenders['keyword rules'])} points; "
-        f"n = {len(routed)}.",
+        f"n = {len(routed)}. So on this pool the router {verdict(routed - best)} the best single model and "
+        f"{verdict(routed - contenders['keyword rules'])} keyword rules.",
         "",
         "| contender | n | right, % [95%] |",
         "| --- | --- | --- |",
@@ -99,7 +106,8 @@ def render(table: Table, routed_N: npt.NDArray[np.intp], report: dict[str, objec
         "",
         *by_task(table, routed),
         "",
-        f"Duplicates removed between and within the sets: `{json.dumps(report)}`.",
+        "Queries of each set, and duplicates removed (exact ones within a set; across sets also those that differ only "
+        f"in their digits): `{json.dumps(report['counts'])}`, `{json.dumps(report['removed'])}`.",
     ]
     return "\n".join(lines)
 
@@ -120,6 +128,8 @@ def summary(table: Table, routed_N: npt.NDArray[np.intp]) -> str:
         "| --- | --- |",
         *(f"| {name} | {percent(scores)} |" for name, scores in shown.items()),
         "",
+        f"The router {verdict(shown['routed by the bundle'] - contenders[f'always `{best}`'])} the best single model here, "
+        f"paired: {percent(shown['routed by the bundle'] - contenders[f'always `{best}`'])} points.",
         provenance("python -m benchmarks.demo_pool"),
     ]
     return "\n".join(lines)
