@@ -123,13 +123,13 @@ def summary(table: Table, routed_N: npt.NDArray[np.intp]) -> str:
         "random model": contenders["random model"],
         "oracle: the best model for each query": contenders["oracle (best model per query)"],
     }
+    difference = shown["routed by the bundle"] - contenders[f"always `{best}`"]
     lines = [
         f"| {len(table.questions)} held-out queries of the demo's pool | answered right, % [95%] |",
         "| --- | --- |",
         *(f"| {name} | {percent(scores)} |" for name, scores in shown.items()),
         "",
-        f"The router {verdict(shown['routed by the bundle'] - contenders[f'always `{best}`'])} the best single model here, "
-        f"paired: {percent(shown['routed by the bundle'] - contenders[f'always `{best}`'])} points.",
+        f"The router {verdict(difference)} the best single model here, paired: {percent(difference)} points.",
         provenance("python -m benchmarks.demo_pool"),
     ]
     return "\n".join(lines)
