@@ -108,7 +108,7 @@ def test_a_stop_lets_streams_finish(config: Path, number: signal.Signals) -> Non
         ready = client.get("/readyz")
         assert ready.status_code == 200
         assert "server" not in ready.headers
-        mock = {"chunks": 20, "chunk_delay_s": 0.1}
+        mock = {"chunks": 50, "chunk_delay_s": 0.1}
         with client.stream("POST", CHAT, json=chat(stream=True, mock=mock)) as answer:
             parts = answer.iter_text()
             text = next(parts)

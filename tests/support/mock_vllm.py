@@ -348,7 +348,7 @@ class MockVllm:
         self.behave()
         self._call("DELETE", "/_seen")
 
-    def wait_until(self, holds: Any, timeout_s: float = 10.0) -> dict[str, Any]:
+    def wait_until(self, holds: Any, timeout_s: float = 30.0) -> dict[str, Any]:
         """The newest seen request for which `holds(seen)`; AssertionError if none comes in time."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -367,7 +367,7 @@ class MockVllm:
     def _call(self, method: str, path: str, document: Any = None) -> Any:
         data = None if document is None else json.dumps(document).encode()
         request = urllib.request.Request(self.root_url + path, data=data, method=method)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return json.load(answer)
 
 

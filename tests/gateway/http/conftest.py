@@ -21,6 +21,8 @@ def package_gateway(mock_vllm_process: MockVllm) -> Iterator[httpx.Client]:
     models[1]["replicas"][0]["api_key"] = "upstream-secret"
     server = {"max_body_bytes": 64 * 1024, "body_timeout_s": 1.0}
     upstream = {"idle_timeout_s": 1.0, "first_byte_timeout_s": 2.0, "max_event_bytes": 4096, "max_answer_bytes": 8192}
+    # Only the first check counts: on a busy machine a mock that is late for one must not take the model away.
+    upstream["health_interval_s"] = 3600
     with running_gateway(settings_with(models, server=server, upstream=upstream)) as client:
         yield client
 

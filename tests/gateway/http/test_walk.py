@@ -68,7 +68,7 @@ def test_what_may_have_been_generated_is_not_asked_for_again(mock_vllm: MockVllm
     """A deadline after sending, and a 500, end the request: no double generation."""
     with running_mock_vllm() as second:
         models = [model_section("alpha", mock_vllm), model_section("beta", second)]
-        upstream = {"first_byte_timeout_s": 0.5, "idle_timeout_s": 0.4}
+        upstream = {"first_byte_timeout_s": 2.0, "idle_timeout_s": 1.0}
         with running_gateway(settings_with(models, upstream=upstream)) as gateway:
             answer = gateway.post(CHAT, json=chat("auto", stream=True, mock=fault))
             assert answer.status_code in {502, 504}
