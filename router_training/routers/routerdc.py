@@ -25,7 +25,11 @@ Deviations from the paper and its released code, each with its reason:
 - Encoder: the paper fine-tunes mDeBERTa-v3-base. Here any sentence-transformers encoder, fine-tuned (`train_encoder`)
   or frozen with a trained linear head, because the second trains in seconds on a CPU and the gateway can share the
   encoder. The sentence vector is the encoder's own pooling; the paper takes the first token's state.
-- Queries are padded to the longest of their batch, not to 512 tokens: the same vectors for less work.
+- Queries are cut to `max_tokens`, 128 by default, where the paper reads 512, and padded to the longest of their batch,
+  not always to 512. The first loses the far end of long queries; the second gives the same vectors for less work.
+- A frozen encoder's head learns at 2e-3, the paper's encoder at 5e-5.
+- All rows are used once per pass. With `samples_per_task` each task is cut or repeated to that many rows, as in the
+  released code, but by cycling through the rows instead of doubling the list.
 - Clusters: k-means on the frozen encoder's vectors; the paper reduces them with t-SNE first. The table's own cluster_id
   or the task can be used instead (clusters.py).
 - Checkpoint: the best on a validation split cut from the training data. The released code takes the best on the
