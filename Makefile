@@ -21,7 +21,7 @@ help: ## This list
 	@echo "  TORCH_INDEX_URL=URL           where PyTorch's CPU build is, when pip does not find it by itself"
 	@echo "  PORT=8000                     where the demo serves"
 
-setup: ## Everything for development: system packages, .venv, .venv-vllm, the npm client (about 7 minutes, 4 GB)
+setup: ## Everything for development: system packages, .venv, .venv-vllm, the npm client (about 5 to 8 minutes, 5 GB)
 	@deploy/setup/setup.sh system venv vllm node
 	@echo "set up. Next: make demo, make check, make test"
 
