@@ -24,7 +24,7 @@ frame, nor an ask, nor a story, nor the form of a sentence.
 from collections.abc import Callable
 from random import Random
 
-from deploy.demo.families.general import facts, sentiment
+from deploy.demo.families.general import everyday, explain, facts, sentiment
 from deploy.demo.families.numbers import chain_sum, list_sum, num_sort
 from deploy.demo.families.people import json, reading
 from deploy.demo.families.phrasing import SPLITS, Item, Split
@@ -43,6 +43,8 @@ FAMILIES: dict[str, Generator] = {
     "list_sum": list_sum,
     "chain_sum": chain_sum,
     "word_prob": word_prob,
+    "everyday": everyday,
+    "explain": explain,
 }
 
 # Which families each specialist is taught; the multi-task rival is taught all of them.

@@ -30,7 +30,7 @@ def test_what_a_specialist_is_taught_is_right_and_varied(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_placeholder_is_left_and_the_question_does_not_answer_itself(family: str) -> None:
-    for item in items(family, "router_test"):
+    for item in items(family, "router_train") + items(family, "router_test"):
         assert item.task == family
         assert "{" not in item.question
         # The answer to reading lies in its text, and a list may happen to be sorted already.
