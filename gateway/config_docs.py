@@ -34,6 +34,10 @@ router:
 """
 
 
+# What stands in a section's path for one item of a list and one entry of a mapping.
+_ITEMS: dict[Any, str] = {tuple: "[]", dict: ".KEY"}
+
+
 def config_page() -> str:
     """The whole page, Markdown."""
     return "\n".join([HEAD, *_section("", Settings)])
@@ -48,7 +52,7 @@ def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
     for name, field in model.model_fields.items():
         inner = _model_of(field.annotation)
         if inner is not None:
-            suffix = "[]" if get_origin(field.annotation) is tuple else ""
+            suffix = _ITEMS.get(get_origin(field.annotation), "")
             nested.append((f"{path}.{name}{suffix}".lstrip("."), inner))
         yield f"| `{name}` | {_value(field)} | {_default(field)} | {_escaped(field.description or '')} |"
     yield ""

@@ -11,6 +11,7 @@
     │   └── MethodNotAllowedError       405 invalid_request_error method_not_allowed
     ├── AuthenticationError             401 authentication_error  invalid_api_key
     ├── PermissionDeniedError           403 permission_error      model_not_allowed
+    │   └── CostCapError                403 permission_error      cost_cap_exceeded
     ├── ModelNotFoundError              404 invalid_request_error model_not_found
     ├── RateLimitedError                429 rate_limit_error      rate_limit_exceeded
     ├── UpstreamError                   502 upstream_error        upstream_error
@@ -131,6 +132,12 @@ class PermissionDeniedError(GatewayError):
     """The key's allow-list does not hold the model."""
 
     status, type, code = 403, "permission_error", "model_not_allowed"
+
+
+class CostCapError(PermissionDeniedError):
+    """The request is expected to cost more than its key may spend on one."""
+
+    code = "cost_cap_exceeded"
 
 
 class ModelNotFoundError(GatewayError):

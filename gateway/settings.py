@@ -6,8 +6,9 @@ by `load_settings`; nothing else in the gateway looks at the environment. docs/c
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
@@ -19,6 +20,10 @@ from gateway.errors import ConfigError
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 Modality = Literal["text", "image", "audio"]
 PolicyName = Literal["learned", "fixed", "weighted", "random"]
+CostUnit = Literal["price", "seconds"]
+KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+COST_OPTIONS: Mapping[CostUnit, str] = MappingProxyType({"price": "price", "seconds": "seconds_per_token"})
+"""The option of a model that `router.cost_unit` weighs it by."""
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 
@@ -79,6 +84,9 @@ class ModelSettings(_Section):
     router_name: str | None = Field(None, description="The bundle's name of this model. Absent: pinned-only.")
     replicas: tuple[ReplicaSettings, ...] = Field(min_length=1, description="Servers that hold the model.")
     price: PriceSettings | None = Field(None, description="Absent: no cost is reported for this model.")
+    seconds_per_token: float | None = Field(
+        None, gt=0, description="Measured time to generate a token; what a model costs where it has no price."
+    )
     context_tokens: int | None = Field(None, ge=1, description="Longest prompt plus answer, in tokens.")
     modalities: frozenset[Modality] = Field(frozenset({"text"}), description="What a request may hold.")
     tools: bool = Field(True, description="The model takes tool calls.")
@@ -88,6 +96,10 @@ class ModelSettings(_Section):
     def served_name(self) -> str:
         """The name the upstream knows the model by."""
         return self.upstream_name or self.name
+
+    def has_cost_in(self, unit: CostUnit) -> bool:
+        """True if the model can be weighed by cost in this unit."""
+        return getattr(self, COST_OPTIONS[unit]) is not None
 
 
 class EncoderSettings(_Section):
@@ -113,10 +125,36 @@ class RouterSettings(_Section):
     )
     seed: int | None = Field(None, description="Makes `weighted` and `random` repeatable. Absent: fresh each start.")
     session_margin: float = Field(
-        0.1, ge=0, le=1, description="A session changes its model only for a gain in confidence above this."
+        0.1,
+        ge=0,
+        le=1,
+        description="A session changes its model only for a gain in confidence (with `quality` below 1, in utility) "
+        "above this.",
     )
     session_ttl_s: float = Field(3600.0, gt=0, description="How long an idle session keeps its model.")
-    encoder: EncoderSettings = Field(default_factory=EncoderSettings, description="How the query encoder runs.")
+    abstain: bool = Field(
+        True, description="The default model answers where the bundle says that routing gains too little over it."
+    )
+    abstain_to: ModelName | None = Field(
+        None, description="A stronger model that answers then instead; the default model does while it may not."
+    )
+    quality: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Weight of quality against cost: utility = quality * probability - (1 - quality) * expected cost / "
+        "the largest expected cost among the models that may answer. 1: quality alone, 0: cost alone. A key "
+        "(`access.dials`) or the header `x-gateway-quality` sets another.",
+    )
+    cost_unit: CostUnit = Field(
+        "price", description="What costs are: `models[].price`, or `models[].seconds_per_token` of generation."
+    )
+    expected_answer_tokens: int = Field(
+        256, ge=1, description="Length of an answer in expected costs, unless the request allows less."
+    )
+    encoder: EncoderSettings = Field(
+        default_factory=EncoderSettings, description="How a neural query encoder runs; a `features` bundle needs none."
+    )
 
 
 class RuleCondition(_Section):
@@ -149,6 +187,25 @@ class RuleSettings(_Section):
     model: ModelName = Field(description="The model that answers.")
 
 
+class DialSettings(_Section):
+    """The cost-quality dial of one key."""
+
+    quality: float | None = Field(
+        None, ge=0, le=1, description="Instead of `router.quality`; the header `x-gateway-quality` may set another."
+    )
+    max_cost: float | None = Field(
+        None,
+        ge=0,
+        description="Most that a request may be expected to cost, in `router.cost_unit`; holds for pinned models and "
+        "rules too, but not where nothing is generated (embeddings, rerank); a header can only lower it.",
+    )
+
+    @property
+    def weighs_costs(self) -> bool:
+        """True if the dial needs costs."""
+        return self.max_cost is not None or (self.quality is not None and self.quality < 1)
+
+
 class AccessSettings(_Section):
     """Who may ask."""
 
@@ -156,6 +213,9 @@ class AccessSettings(_Section):
     keys_file: Path | None = Field(None, description="Where `gateway keys` keeps hashed keys when there is no Redis.")
     requests_per_minute: int | None = Field(None, ge=1, description="Limit of a key that has none of its own.")
     snapshot_ttl_s: float = Field(5.0, gt=0, description="How stale a worker's copy of the keys may be.")
+    dials: dict[KeyId, DialSettings] = Field(
+        default_factory=dict, description="Cost-quality dials by key id, as `gateway keys list` shows it, in quotes."
+    )
 
 
 class StateSettings(_Section):
@@ -208,7 +268,7 @@ class Settings(_Section):
         _refuse(not clash, f"router.aliases: {sorted(clash)} are also names of models")
         router_names = [model.router_name for model in self.models if model.router_name is not None]
         _refuse(len(set(router_names)) == len(router_names), f"models: router_name twice: {_repeated(router_names)}")
-        named = {"router.default_model": self.router.default_model, "router.fixed_model": self.router.fixed_model}
+        named = {f"router.{key}": getattr(self.router, key) for key in ("default_model", "fixed_model", "abstain_to")}
         named |= {f"router.weights.{name}": name for name in self.router.weights}
         named |= {f"rules[{i}].model": rule.model for i, rule in enumerate(self.rules)}
         for path, name in named.items():
@@ -222,6 +282,34 @@ class Settings(_Section):
         _refuse(router.policy != "fixed" or router.fixed_model is not None, "router.fixed_model: policy fixed needs it")
         _refuse(router.policy != "weighted" or bool(router.weights), "router.weights: policy weighted needs them")
         return self
+
+    @model_validator(mode="after")
+    def _dials_have_costs(self) -> Self:
+        dials, unit = self.access.dials, self.router.cost_unit
+        _refuse(not dials or self.access.require_keys, "access.dials: are per key, so set access.require_keys: true")
+        weighing = ["router.quality"] if self.router.quality < 1 else []
+        weighing += [f"access.dials.{key}" for key, dial in dials.items() if dial.weighs_costs]
+        if not weighing:
+            return self
+        routed = self._routed_models()
+        for i, model in enumerate(self.models):
+            _refuse(
+                model.name not in routed or model.has_cost_in(unit),
+                f"models[{i}].{COST_OPTIONS[unit]}: {weighing[0]} weighs costs by router.cost_unit: "
+                f"{unit}, so every model that is routed to needs it; {model.name!r} has none",
+            )
+        return self
+
+    def _routed_models(self) -> frozenset[str | None]:
+        """The models that a request which names none may go to, but for rules."""
+        router = self.router
+        ranked: dict[PolicyName, Iterable[str | None]] = {
+            "learned": (model.name for model in self.models if model.router_name is not None),
+            "fixed": (router.fixed_model,),
+            "weighted": router.weights,
+            "random": (model.name for model in self.models),
+        }
+        return frozenset({*ranked[router.policy], router.default_model, router.abstain_to})
 
     @model_validator(mode="after")
     def _is_safe_to_serve(self) -> Self:

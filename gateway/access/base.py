@@ -7,12 +7,15 @@ from dataclasses import dataclass
 class Principal:
     """The caller. Without keys every caller is ANONYMOUS.
 
-    `allowed_models` None means every model; `requests_per_minute` None means no limit.
+    `allowed_models` None means every model; `requests_per_minute` None means no limit. `quality` and `max_cost` are the
+    key's cost-quality dial (`access.dials`), None where it has none.
     """
 
     key_id: str | None = None
     allowed_models: frozenset[str] | None = None
     requests_per_minute: int | None = None
+    quality: float | None = None
+    max_cost: float | None = None
 
 
 ANONYMOUS = Principal()

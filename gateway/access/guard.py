@@ -15,22 +15,24 @@ from gateway.access.keyring import Keyring
 from gateway.access.keys import KeyRecord, verified
 from gateway.access.store import build_key_store
 from gateway.errors import RateLimitedError, StateUnavailableError
-from gateway.settings import Settings
+from gateway.settings import DialSettings, Settings
 from gateway.state.base import State
 from gateway.state.memory import MemoryState
 
 WINDOW_S = 60
+NO_DIAL = DialSettings()
 Headers = list[tuple[str, str]]
 
 
 class Guard:
-    """Admits requests. `keyring` None lets everybody in; `workers` shares a limit out while `state` is away."""
+    """Admits requests. `keyring` None lets everybody in; `server.workers` share a limit out while `state` is away."""
 
-    def __init__(self, keyring: Keyring | None, state: State, default_limit: int | None, workers: int) -> None:
+    def __init__(self, keyring: Keyring | None, state: State, settings: Settings) -> None:
         self._keyring = keyring
         self._state = state
-        self._default_limit = default_limit
-        self._workers = workers
+        self._default_limit = settings.access.requests_per_minute
+        self._dials = settings.access.dials
+        self._workers = settings.server.workers
         self._own_count = MemoryState()
 
     async def start(self) -> None:
@@ -58,10 +60,13 @@ class Guard:
         return principal, await self._counted(record.id, principal.requests_per_minute)
 
     def _principal(self, record: KeyRecord) -> Principal:
+        dial = self._dials.get(record.id, NO_DIAL)
         return Principal(
             key_id=record.id,
             allowed_models=None if record.allowed_models is None else frozenset(record.allowed_models),
             requests_per_minute=record.requests_per_minute or self._default_limit,
+            quality=dial.quality,
+            max_cost=dial.max_cost,
         )
 
     async def _counted(self, key_id: str, limit: int) -> Headers:
@@ -89,7 +94,7 @@ def build_guard(settings: Settings, state: State) -> Guard:
     """The guard that the settings ask for. Raises ConfigError if keys are required and have no place."""
     access = settings.access
     keyring = Keyring(build_key_store(settings, state), access.snapshot_ttl_s) if access.require_keys else None
-    return Guard(keyring, state, access.requests_per_minute, settings.server.workers)
+    return Guard(keyring, state, settings)
 
 
 def _presented(headers: Mapping[str, str]) -> str | None:

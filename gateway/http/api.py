@@ -26,6 +26,7 @@ from gateway.http.headers import header_map
 from gateway.http.record import DIGEST_CHARACTERS
 from gateway.observability.metrics import Metrics
 from gateway.routing.base import Health
+from gateway.routing.costs import MAX_COST_HEADER, QUALITY_HEADER
 from gateway.routing.router import Router
 from gateway.settings import Settings
 
@@ -144,12 +145,25 @@ def _openapi(api: FastAPI) -> dict[str, Any]:
     return api.openapi_schema
 
 
+def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+
+
+_ROUTING_HEADERS = [
+    _header("x-session-id", "A conversation, which keeps its model.", type="string"),
+    _header(QUALITY_HEADER, "1: quality alone, 0: cost alone.", type="number", minimum=0, maximum=1),
+    _header(MAX_COST_HEADER, "Most that the request may be expected to cost.", type="number", minimum=0),
+    _header("x-gateway-debug", "1: the answer's headers tell the whole ranking.", type="string"),
+]
+
+
 def _operation(summary: str) -> dict[str, Any]:
     model = {"type": "string", "description": "A served model, or `auto` to be routed."}
     body = {"type": "object", "required": ["model"], "properties": {"model": model}, "additionalProperties": True}
     return {
         "tags": ["inference"],
         "summary": summary,
+        "parameters": _ROUTING_HEADERS,
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
             "200": {"description": "The model's answer; an event stream if `stream` is true."},

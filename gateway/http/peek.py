@@ -2,7 +2,8 @@
 
 The top level is decoded to raw values: each one keeps its bytes, down to the spacing, and is forwarded so. The top
 level itself is written anew, which puts the right model in and leaves every key once: what was authorised is what is
-sent, even if a client wrote `model` twice. Only a request that is to be routed has its text read.
+sent, even if a client wrote `model` twice. Only a request that is to be routed, or whose cost is capped, has its text
+read.
 
 Leaves out whether the values are right: that is the model's server to say. Numbers are not even looked at.
 """
@@ -15,8 +16,9 @@ import msgspec
 
 from gateway.access.base import Principal
 from gateway.errors import MalformedBodyError, RequestError
+from gateway.http.dials import read_dial
 from gateway.http.endpoints import Endpoint
-from gateway.routing.base import Need, RoutingRequest
+from gateway.routing.base import NO_DIAL, Need, RoutingRequest
 from router_core.query import ask_of_messages, ask_of_prompt
 
 CHARACTERS_PER_TOKEN = 4
@@ -70,8 +72,15 @@ def peek(body: bytes) -> Peek:
 def routing_request(
     seen: Peek, endpoint: Endpoint, principal: Principal, headers: Mapping[str, str], *, is_routed: bool
 ) -> RoutingRequest:
-    """What routing may know. Without `is_routed` the text is not read. Raises RequestError if it cannot be."""
-    if not is_routed:
+    """What routing may know. The text is read if `is_routed` or capped in cost.
+
+    Raises RequestError for a text or a dial that cannot be read.
+    """
+    dial = read_dial(headers, principal)
+    if endpoint.ask_field is None:
+        # Nothing is generated that could be weighed.
+        dial = NO_DIAL
+    if not is_routed and dial.cap is None:
         return RoutingRequest(ask="", key_id=principal.key_id, allowed_models=principal.allowed_models, headers=headers)
     text = _Text(0, "", frozenset())
     if endpoint.ask_field is not None:
@@ -80,11 +89,14 @@ def routing_request(
         ask=text.ask,
         needs=text.needs | _needs_of_fields(seen.fields),
         prompt_tokens=text.tokens,
-        max_tokens=_max_tokens(seen.fields),
+        further_prompt_tokens=text.further_tokens,
+        max_tokens=_count(seen.fields, *endpoint.limits),
+        answers=text.prompts * max(_count(seen.fields, name) or 1 for name in ("n", "best_of")),
         session_id=headers.get("x-session-id"),
         key_id=principal.key_id,
         allowed_models=principal.allowed_models,
         headers=headers,
+        dial=dial,
     )
 
 
@@ -93,6 +105,8 @@ class _Text:
     tokens: int
     ask: str
     needs: frozenset[Need]
+    prompts: int = 1
+    further_tokens: int = 0
 
 
 def _read_text(field: str, value: Any) -> _Text:
@@ -108,10 +122,16 @@ def _read_text(field: str, value: Any) -> _Text:
 
 
 def _text_of_prompt(value: Any) -> _Text:
-    if isinstance(value, list) and value and isinstance(value[0], int):
-        return _Text(len(value), "", frozenset())
-    ask = ask_of_prompt(value)
-    return _Text(len(ask) // CHARACTERS_PER_TOKEN, ask, frozenset())
+    """A prompt may be text, token ids, or a batch of either; the first of a batch stands for it."""
+    is_batch = isinstance(value, list) and bool(value) and not isinstance(value[0], int)
+    lengths = [_prompt_tokens(prompt) for prompt in (value if is_batch else [value])]
+    return _Text(lengths[0], ask_of_prompt(value), frozenset(), len(lengths), sum(lengths[1:]))
+
+
+def _prompt_tokens(prompt: Any) -> int:
+    if isinstance(prompt, list):
+        return len(prompt)
+    return len(prompt) // CHARACTERS_PER_TOKEN if isinstance(prompt, str) else 0
 
 
 def _parts(message: Any) -> list[dict[str, Any]]:
@@ -134,8 +154,9 @@ def _needs_of_fields(fields: dict[str, msgspec.Raw]) -> frozenset[Need]:
     return frozenset(needs)
 
 
-def _max_tokens(fields: dict[str, msgspec.Raw]) -> int | None:
-    for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+def _count(fields: dict[str, msgspec.Raw], *names: str) -> int | None:
+    """The first of the fields that holds a positive whole number."""
+    for name in names:
         value = _value(fields, name)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from gateway.errors import GatewayError
 from gateway.http.usage import Usage
 from gateway.routing.base import Decision, RankedModel, Reason
+from gateway.routing.costs import shown_cost
 from gateway.settings import PriceSettings
 
 CLIENT_CLOSED_STATUS = 499
@@ -92,8 +93,12 @@ class Record:
             found.append(("x-gateway-bundle", decision.bundle_digest[:DIGEST_CHARACTERS]))
         if self.shows_ranking and decision.ranking:
             found.append(("x-gateway-ranking", ", ".join(_shown(ranked) for ranked in decision.ranking)))
+        if self.shows_ranking and decision.novelty is not None:
+            found.append(("x-gateway-novelty", f"{decision.novelty:.4f}"))
         return found
 
 
 def _shown(ranked: RankedModel) -> str:
-    return ranked.model if ranked.confidence is None else f"{ranked.model}={ranked.confidence:.4f}"
+    """As `alpha=0.8123;cost=0.00042`, with what is known of it."""
+    probability = "" if ranked.confidence is None else f"={ranked.confidence:.4f}"
+    return ranked.model + probability + ("" if ranked.cost is None else f";cost={shown_cost(ranked.cost)}")

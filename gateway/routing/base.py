@@ -4,9 +4,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-Reason = Literal["routed", "pinned", "rule", "session", "fallback", "default"]
-REASONS: tuple[Reason, ...] = ("routed", "pinned", "rule", "session", "fallback", "default")
+Reason = Literal["routed", "pinned", "rule", "session", "abstained", "fallback", "default"]
+REASONS: tuple[Reason, ...] = ("routed", "pinned", "rule", "session", "abstained", "fallback", "default")
 Need = Literal["image", "audio", "tools", "structured_output"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """How much cost counts for one request, in the unit of `router.cost_unit`.
+
+    `quality` 1 is quality alone, 0 cost alone, None what the gateway is set to; `max_cost` is the client's own cap on
+    the request's expected cost, `key_max_cost` that of its key.
+    """
+
+    quality: float | None = None
+    max_cost: float | None = None
+    key_max_cost: float | None = None
+
+    @property
+    def cap(self) -> float | None:
+        """The lower of the two caps; None without one."""
+        return min((cap for cap in (self.max_cost, self.key_max_cost) if cap is not None), default=None)
+
+
+NO_DIAL = Dial()
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,33 +35,49 @@ class RoutingRequest:
     """What routing may know of a request.
 
     `ask` is the text that the router reads (router_core.query); `needs` is what the model must be able to do;
-    `prompt_tokens` an estimate from below (characters / 4), `max_tokens` what the client asked to be generated at most;
-    `allowed_models` the key's allow-list, None for all; `headers` have lower-case names.
+    `prompt_tokens` an estimate from below (characters / 4) of the prompt, `further_prompt_tokens` of the others of a
+    batch; `max_tokens` what the client asked to be generated at most, and `answers` how often; `allowed_models` the
+    key's allow-list, None for all; `headers` have lower-case names; `dial` weighs cost.
     """
 
     ask: str
     needs: frozenset[Need] = frozenset()
     prompt_tokens: int = 0
+    further_prompt_tokens: int = 0
     max_tokens: int | None = None
+    answers: int = 1
     session_id: str | None = None
     key_id: str | None = None
     allowed_models: frozenset[str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    dial: Dial = NO_DIAL
 
 
 @dataclass(frozen=True, slots=True)
 class RankedModel:
-    """One model of a ranking; `confidence` in 0..1, None where the policy has none."""
+    """One model of a ranking.
+
+    `confidence` is the probability that it answers right, None where the policy has none; `cost` what the request
+    should cost on it, None where that is not known. One that `is_pending` has too few probes to be chosen yet.
+    """
 
     model: str
     confidence: float | None = None
+    cost: float | None = None
+    is_pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A policy's answer: models from best to worst, and what it cost to find out, in seconds."""
+    """A policy's answer: models from best to worst, and what it took to find out, in seconds.
+
+    `novelty` 0..1: how unlike the training queries the request is, None where the policy cannot tell. `least_gains`:
+    for a default model, the gain in confidence over it below which it should answer instead.
+    """
 
     models: tuple[RankedModel, ...]
+    novelty: float | None = None
+    least_gains: Mapping[str, float] = field(default_factory=dict)
     encode_s: float = 0.0
     score_s: float = 0.0
 
@@ -50,14 +87,15 @@ class Decision:
     """Which models to try, in order, and why.
 
     `candidates` is never empty; its first member is the choice. The edge walks down it when a model cannot be reached.
-    `ranking` is the policy's whole ranking before any mask, for `x-gateway-debug`. `detail` says in words why the
-    reason is `fallback` or `default`.
+    `ranking` is the policy's whole ranking before any mask, and `novelty` the request's, for `x-gateway-debug`.
+    `detail` says in words why the reason is `abstained`, `fallback` or `default`.
     """
 
     decision_id: str
     candidates: tuple[RankedModel, ...]
     reason: Reason
     ranking: tuple[RankedModel, ...] = ()
+    novelty: float | None = None
     bundle_digest: str | None = None
     encode_s: float = 0.0
     score_s: float = 0.0

@@ -1,50 +1,36 @@
-"""The query encoder: the sentence-transformers model that a bundle names, run exactly as its trainer ran it.
+"""The query encoder that a bundle names, run exactly as its trainer ran it.
 
-The only file of the gateway that imports torch and sentence-transformers, and only inside `load_encoder`. The bundle's
-`max_tokens` and `truncation_side` are applied to the tokenizer, and the digest of the weights must be the bundle's:
-with any other encoder the learned LLM embeddings mean nothing.
+An exported encoder, which the bundle carries, runs on the CPU with openvino alone (router_core/exported_encoder.py).
+Any other is a sentence-transformers model and needs torch: this is the only file of the gateway that imports it, and
+only inside `load_encoder`. The bundle's `max_tokens` and `truncation_side` are applied to the tokenizer, and the digest
+of the weights must be the bundle's: with any other encoder what the bundle learned means nothing.
 
 Leaves out: threads and queues (batching.py). `load_encoder` and what it returns are to be called in one worker thread.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from gateway.routing.batching import EncodeFunction, FloatArray
 from gateway.settings import EncoderSettings
-from router_core.bundle import RouterBundle
+from router_core.bundle import RouterBundle, SentenceEncoderSpec
 from router_core.encoder_files import locate_encoder, weights_digest
+from router_core.encoder_text import cut_text, lost_shares
 from router_core.errors import BundleError
-
-CHARACTERS_PER_TOKEN = 32
-"""A text is cut to this many characters per token of `max_tokens` before it is tokenised, so
-that any text takes bounded time. Prose has about 4 characters a token and code about 3; 32 leaves what the tokenizer
-keeps untouched unless the kept part is mostly blanks or words of dozens of letters."""
-
-
-def cut_ask(text: str, *, max_tokens: int, truncation_side: Literal["left", "right"]) -> str:
-    """At most `max_tokens` * CHARACTERS_PER_TOKEN characters of `text`: the end if the left is cut off, else the start.
-
-    A longer text loses the blanks around it first, or they could fill the whole cut. Halves of surrogate pairs, which
-    JSON can carry and no tokenizer takes, become question marks.
-    """
-    limit = max_tokens * CHARACTERS_PER_TOKEN
-    if len(text) > limit:
-        text = text.strip()
-        text = text[-limit:] if truncation_side == "left" else text[:limit]
-    return text.encode("utf-8", "replace").decode("utf-8")
+from router_core.exported_encoder import ExportedEncoder
 
 
 def load_encoder(bundle: RouterBundle, settings: EncoderSettings) -> EncodeFunction:
     """Load, verify and warm up the encoder of `bundle`.
 
-    Raises BundleError if its weights or dimensions are not the bundle's. What else can go wrong (library or folder
-    missing, out of memory, no such device) is raised as it comes.
+    Raises BundleError if its weights, its dimensions or its runtime do not fit. What else can go wrong (library or
+    folder missing, out of memory, no such device) is raised as it comes.
     """
     spec = bundle.encoder
+    if not isinstance(spec, SentenceEncoderSpec):
+        raise BundleError(f"{bundle.path}: encoder {spec.name!r} has nothing to load: it is in the bundle's tensors")
     folder = bundle.encoder_path or _located(spec.name)
     digest = weights_digest(folder)
     if digest != spec.digest:
@@ -52,7 +38,17 @@ def load_encoder(bundle: RouterBundle, settings: EncoderSettings) -> EncodeFunct
             f"{bundle.path}: encoder {spec.name!r} here has the weights {digest[:12]}..., the bundle was trained with "
             f"{spec.digest[:12]}...: install that encoder, or train the bundle again"
         )
+    if spec.runtime == "openvino":
+        if settings.device != "cpu":
+            raise BundleError(
+                f"{bundle.path}: its encoder was exported for the CPU, but the setting encoder.device is "
+                f"{settings.device!r}: set it to 'cpu', or train the bundle without export"
+            )
+        return ExportedEncoder(folder, spec, threads=settings.threads).encode
+    return _load_torch(folder, spec, settings)
 
+
+def _load_torch(folder: Path, spec: SentenceEncoderSpec, settings: EncoderSettings) -> EncodeFunction:
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     # Before the next import, which reads it: a server's standard error is for log lines.
@@ -65,12 +61,14 @@ def load_encoder(bundle: RouterBundle, settings: EncoderSettings) -> EncodeFunct
     model.max_seq_length = spec.max_tokens
     model.tokenizer.truncation_side = spec.truncation_side
 
-    def encode(texts: Sequence[str]) -> FloatArray:
-        cut = [cut_ask(text, max_tokens=spec.max_tokens, truncation_side=spec.truncation_side) for text in texts]
-        rows = model.encode(cut, batch_size=settings.max_batch, show_progress_bar=False, convert_to_numpy=True)
-        return np.asarray(rows, dtype=np.float32)
+    def encode(texts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        cut = [cut_text(text, max_tokens=spec.max_tokens, truncation_side=spec.truncation_side) for text in texts]
+        rows = model.encode(
+            [text for text, _ in cut], batch_size=settings.max_batch, show_progress_bar=False, convert_to_numpy=True
+        )
+        return np.asarray(rows, dtype=np.float32), lost_shares(model.tokenizer, cut, spec.max_tokens)
 
-    shape = encode(["warm-up"]).shape
+    shape = encode(["warm-up"])[0].shape
     if shape != (1, spec.dimensions):
         raise BundleError(f"encoder {spec.name!r} gives {shape[1]} dimensions, the bundle scores {spec.dimensions}")
     return encode

@@ -1,17 +1,21 @@
-"""Policy `learned`: the RouterDC bundle ranks its models by how well each should answer the ask.
+"""Policy `learned`: a router bundle ranks its models by how probably each answers the ask right.
 
-The ask is embedded in the encoder's worker thread, then scored in numpy on the event loop, which takes microseconds.
-The ranking holds every model of the bundle that is served, under its public name. Confidences are the bundle's own,
-over ALL its models: where some are not served, those of the others do not sum to one.
+The bundle's own `features` encoder runs here, on the event loop, in some tens of microseconds; a neural encoder runs in
+its worker thread (batching.py). Scoring is numpy on the event loop, in microseconds. The ranking holds every model of
+the bundle that is served, under its public name, with its calibrated probability.
 
-Without a usable encoder the policy starts all the same, is not ready, and every request gets the declared default.
+Without a usable neural encoder the policy starts all the same, is not ready, and every request gets the declared
+default.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
 
 from gateway.errors import ConfigError
 from gateway.observability.logs import log_event
@@ -22,17 +26,54 @@ from gateway.routing.base import (
     RoutingRequest,
     RoutingUnavailableError,
 )
-from gateway.routing.batching import BatchingEncoder, EncodeFunction
+from gateway.routing.batching import BatchingEncoder, EncodeFunction, FloatArray
 from gateway.routing.encoder import load_encoder
-from gateway.routing.mapping import map_models
+from gateway.routing.mapping import map_models, public_thresholds
 from gateway.settings import EncoderSettings, ModelSettings, Settings
-from router_core.bundle import RouterBundle, load_bundle
+from router_core.bundle import RouterBundle, Scores, load_bundle
 from router_core.errors import BundleError
-from router_core.scoring import Scorer, Scores, scorer_from_bundle
+from router_core.features import FeaturesEncoder
 
 LoadEncoder = Callable[[RouterBundle, EncoderSettings], EncodeFunction]
 
 _logger = logging.getLogger(__name__)
+
+
+class Encoder(Protocol):
+    """What gives the vector of an ask, and the share of it that was cut off."""
+
+    @property
+    def is_ready(self) -> bool:
+        """True while it can encode."""
+
+    async def start(self) -> None:
+        """Load what it needs."""
+
+    async def encode(self, text: str) -> tuple[FloatArray, float]:
+        """The vector (D,) and the share lost, 0..1. Raises RoutingUnavailableError."""
+
+    async def aclose(self) -> None:
+        """Stop."""
+
+
+class InlineEncoder:
+    """The bundle's `features` encoder: too quick to be worth a thread, and bounded by its `max_bytes`."""
+
+    is_ready = True
+
+    def __init__(self, features: FeaturesEncoder) -> None:
+        self._features = features
+
+    async def start(self) -> None:
+        """Nothing to load: its tensors came with the bundle."""
+
+    async def encode(self, text: str) -> tuple[FloatArray, float]:
+        """The vector and the share lost, at once."""
+        vectors_1_D, lost_1 = self._features.encode([text])
+        return vectors_1_D[0], float(lost_1[0])
+
+    async def aclose(self) -> None:
+        """Nothing to stop."""
 
 
 class Learned:
@@ -53,20 +94,20 @@ class Learned:
         self._encoder_settings = encoder
         self._load_encoder = load_encoder
         self._clock = clock
-        self._digest: str | None = None
-        self._public: dict[str, str] = {}
-        self._scorer: Scorer | None = None
-        self._encoder: BatchingEncoder | None = None
+        self._bundle: RouterBundle | None = None
+        self._public: Mapping[str, str] = {}
+        self._least_gains: Mapping[str, float] = {}
+        self._encoder: Encoder | None = None
 
     @property
     def bundle_digest(self) -> str | None:
         """Digest of the live bundle; None before `start`."""
-        return self._digest
+        return None if self._bundle is None else self._bundle.digest
 
     @property
     def is_ready(self) -> bool:
-        """True once the bundle is live and its encoder is loaded."""
-        return self._scorer is not None and self._encoder is not None and self._encoder.is_ready
+        """True once the bundle is live and its encoder is loaded, until `aclose`."""
+        return self._encoder is not None and self._encoder.is_ready
 
     async def start(self) -> None:
         """Load and verify the bundle, then the encoder.
@@ -76,19 +117,13 @@ class Learned:
         """
         bundle = await asyncio.to_thread(load_bundle, self._path)
         self._public = map_models(self._served, bundle.models)
-        self._scorer = scorer_from_bundle(bundle)
-        self._digest = bundle.digest
-        settings = self._encoder_settings
-        self._encoder = BatchingEncoder(
-            lambda: self._load_encoder(bundle, settings),
-            timeout_s=settings.timeout_s,
-            max_batch=settings.max_batch,
-            max_queue=settings.max_queue,
-        )
+        self._least_gains = public_thresholds(bundle, self._public)
+        self._bundle = bundle
+        self._encoder = self._encoder_of(bundle)
         try:
             await self._encoder.start()
         except BundleError:
-            await self._encoder.aclose()
+            await self.aclose()
             raise
         except Exception as error:  # noqa: BLE001 - border: torch, its drivers and the disk fail in types of their own
             log_event(
@@ -100,35 +135,52 @@ class Learned:
             )
 
     async def rank(self, request: RoutingRequest) -> Ranking:
-        """Every served model of the bundle, best first, with its confidence.
+        """Every served model of the bundle, best first, with its probability.
 
         Raises NothingToRouteOnError for an ask without text, RoutingUnavailableError if the encoder cannot embed it in
         time.
         """
-        if self._scorer is None or self._encoder is None:
+        if self._bundle is None or self._encoder is None:
             raise RoutingUnavailableError("no bundle is live")
         if not request.ask or request.ask.isspace():
             raise NothingToRouteOnError("the request has no text to route on")
         began = self._clock()
-        embedding_D = await self._encoder.encode(request.ask)
+        vector_D, lost = await self._encoder.encode(request.ask)
         encoded = self._clock()
         try:
-            scores = self._scorer.score(embedding_D[None, :])
+            scores = self._bundle.router.score(vector_D[None, :], np.array([lost], dtype=np.float32))
         except BundleError as error:
             raise RoutingUnavailableError(str(error)) from error
-        models = self._ranked(scores, self._scorer.models)
-        return Ranking(models, encode_s=encoded - began, score_s=self._clock() - encoded)
+        return Ranking(
+            self._ranked(scores, self._bundle.models),
+            novelty=float(scores.novelty[0]),
+            least_gains=self._least_gains,
+            encode_s=encoded - began,
+            score_s=self._clock() - encoded,
+        )
 
     async def aclose(self) -> None:
         """Stop the encoder."""
-        if self._encoder is not None:
-            await self._encoder.aclose()
+        encoder, self._encoder = self._encoder, None
+        if encoder is not None:
+            await encoder.aclose()
+
+    def _encoder_of(self, bundle: RouterBundle) -> Encoder:
+        if bundle.features is not None:
+            return InlineEncoder(bundle.features)
+        settings = self._encoder_settings
+        return BatchingEncoder(
+            lambda: self._load_encoder(bundle, settings),
+            timeout_s=settings.timeout_s,
+            max_batch=settings.max_batch,
+            max_queue=settings.max_queue,
+        )
 
     def _ranked(self, scores: Scores, names: Sequence[str]) -> tuple[RankedModel, ...]:
-        confidences = scores.confidences[0]
+        probabilities, is_calibrated = scores.probability[0].tolist(), scores.is_calibrated.tolist()
         return tuple(
-            RankedModel(self._public[names[i]], float(confidences[i]))
-            for i in scores.ranking()[0]
+            RankedModel(self._public[names[i]], probabilities[i], is_pending=not is_calibrated[i])
+            for i in scores.ranking()[0].tolist()
             if names[i] in self._public
         )
 

@@ -1,6 +1,6 @@
 """The bundle's names of models against the gateway's: who is who, who is pinned-only, whom nobody serves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.errors import ConfigError
 from gateway.settings import ModelSettings, Settings
@@ -25,8 +25,15 @@ def map_models(models: Sequence[ModelSettings], bundle_models: Sequence[str]) ->
     return public
 
 
+def public_thresholds(bundle: RouterBundle, public: Mapping[str, str]) -> dict[str, float]:
+    """Least gains by public name, for the default models that the bundle can abstain to and that are served."""
+    abstention = bundle.manifest.abstention
+    thresholds = {} if abstention is None else abstention.thresholds
+    return {public[name]: gain for name, gain in thresholds.items() if name in public}
+
+
 def check_mapping(settings: Settings) -> list[str]:
-    """Lines for `gateway validate`: the policy, each bundle model and who serves it, the pinned-only models.
+    """Lines for `gateway validate`: the policy, bundle models and who serves them, pinned-only models, abstention.
 
     Raises ConfigError for a bundle that cannot be used or a router_name that it does not have.
     """
@@ -49,4 +56,21 @@ def _lines(settings: Settings, bundle: RouterBundle, public: dict[str, str]) -> 
         for name in bundle.models
         if name not in public
     ]
-    return lines
+    lines += [
+        f"  warning: the bundle has too few probes of {name!r}, so it is chosen only where no other may answer"
+        for name in bundle.manifest.calibration.pending
+        if name in public
+    ]
+    return [*lines, _abstention_line(settings, bundle, public)]
+
+
+def _abstention_line(settings: Settings, bundle: RouterBundle, public: Mapping[str, str]) -> str:
+    default, gains = settings.router.default_model, public_thresholds(bundle, public)
+    can = f"for the default models {', '.join(gains)}" if gains else "for no default model"
+    target = settings.router.abstain_to or default
+    line = f"  abstention: the bundle has thresholds {can}"
+    if not settings.router.abstain:
+        return f"{line}; the router never abstains, as router.abstain is false"
+    if default not in gains:
+        return f"{line}; the router never abstains, as router.default_model is {default}"
+    return f"{line}; where the gain over {default} is below {gains[default]:.4f}, {target} answers"

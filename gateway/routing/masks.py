@@ -2,10 +2,10 @@
 
 A pure function over the configuration, the request and the pool's health. A mask is never traded against confidence:
 the router's ranking, rules and sessions all choose among what is left here, so a prompt cannot talk its way to a model
-that the key may not use.
+that the key may not use or pay for.
 
 Leaves out: exact token counts. `prompt_tokens` is an estimate from below, so the context mask refuses only what surely
-does not fit; the upstream has the last word.
+does not fit; the upstream has the last word. A cap on cost is one on the expected cost (costs.py).
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,9 +14,10 @@ from typing import Literal
 
 from gateway.errors import GatewayError, NoHealthyUpstreamError, PermissionDeniedError, RequestError
 from gateway.routing.base import Health, Need, RoutingRequest
+from gateway.routing.costs import NO_COSTS, ExpectedCosts
 from gateway.settings import ModelSettings
 
-Exclusion = Literal["not_allowed", "image", "audio", "tools", "structured_output", "context", "unhealthy"]
+Exclusion = Literal["not_allowed", "image", "audio", "tools", "structured_output", "context", "cost", "unhealthy"]
 
 NEEDS: dict[Need, str] = {
     "image": "images",
@@ -41,6 +42,11 @@ class Masked:
     allowed: tuple[str, ...]
     excluded: tuple[MaskedModel, ...]
 
+    @property
+    def able(self) -> tuple[str, ...]:
+        """The models that may answer, up or down."""
+        return (*self.allowed, *(masked.model.name for masked in self.excluded if masked.why == "unhealthy"))
+
     def among(self, names: Iterable[str]) -> "Masked":
         """The same result, as if only `names` were served."""
         kept = frozenset(names)
@@ -54,12 +60,14 @@ class Masked:
         return next((masked.why for masked in self.excluded if masked.model.name == name), None)
 
 
-def mask_models(models: Sequence[ModelSettings], request: RoutingRequest, health: Health) -> Masked:
-    """Apply every mask to every model, in the order: key's allow-list, needs, context length, health."""
+def mask_models(
+    models: Sequence[ModelSettings], request: RoutingRequest, health: Health, costs: ExpectedCosts = NO_COSTS
+) -> Masked:
+    """Apply every mask to every model, in the order: key's allow-list, needs, context length, cost, health."""
     allowed: list[str] = []
     excluded: list[MaskedModel] = []
     for model in models:
-        why = _first_exclusion(model, request, health)
+        why = _first_exclusion(model, request, health, costs)
         if why is None:
             allowed.append(model.name)
         else:
@@ -67,11 +75,14 @@ def mask_models(models: Sequence[ModelSettings], request: RoutingRequest, health
     return Masked(tuple(allowed), tuple(excluded))
 
 
-def refusal(masked: Masked, request: RoutingRequest, *, retry_after_s: float) -> GatewayError:
+def refusal(
+    masked: Masked, request: RoutingRequest, *, retry_after_s: float, costs: ExpectedCosts = NO_COSTS
+) -> GatewayError:
     """The error of a request that no model may answer, for `masked.allowed` being empty.
 
     PermissionDeniedError if the key's allow-list left nothing; NoHealthyUpstreamError if a model would do and is down,
-    with the time after which asking again makes sense; else RequestError that names the need nobody meets.
+    with the time after which asking again makes sense; what `costs` refuse with if one would do and is too dear; else
+    RequestError that names the need nobody meets.
     """
     permitted = [entry for entry in masked.excluded if entry.why != "not_allowed"]
     if not permitted:
@@ -80,6 +91,9 @@ def refusal(masked: Masked, request: RoutingRequest, *, retry_after_s: float) ->
         return NoHealthyUpstreamError(
             "every model that could answer this request is down; try again shortly", retry_after_s=retry_after_s
         )
+    too_dear = [entry.model.name for entry in permitted if entry.why == "cost"]
+    if too_dear:
+        return costs.refusal(too_dear, request.dial)
     who = "no served model" if request.allowed_models is None else "no model that this key may use"
     models = [entry.model for entry in permitted]
     for need in sorted(request.needs):
@@ -94,7 +108,9 @@ def refusal(masked: Masked, request: RoutingRequest, *, retry_after_s: float) ->
     return RequestError(f"{who} takes {' and '.join(NEEDS[need] for need in sorted(request.needs))} in one request")
 
 
-def _first_exclusion(model: ModelSettings, request: RoutingRequest, health: Health) -> Exclusion | None:
+def _first_exclusion(
+    model: ModelSettings, request: RoutingRequest, health: Health, costs: ExpectedCosts
+) -> Exclusion | None:
     if request.allowed_models is not None and model.name not in request.allowed_models:
         return "not_allowed"
     for need in sorted(request.needs):
@@ -102,6 +118,8 @@ def _first_exclusion(model: ModelSettings, request: RoutingRequest, health: Heal
             return need
     if model.context_tokens is not None and request.prompt_tokens + _answer_tokens(request) > model.context_tokens:
         return "context"
+    if not costs.fit(model.name, request.dial):
+        return "cost"
     return None if health.is_healthy(model.name) else "unhealthy"
 
 

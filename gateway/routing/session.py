@@ -11,7 +11,7 @@ import logging
 
 from gateway.errors import StateUnavailableError
 from gateway.observability.logs import log_event
-from gateway.routing.base import RankedModel, RoutingRequest
+from gateway.routing.base import RoutingRequest
 from gateway.state.base import State
 
 _logger = logging.getLogger(__name__)
@@ -61,14 +61,12 @@ class Sessions:
         name = None if request.session_id is None else _name(request.key_id, request.session_id)
         return Session(self._state, name, self._ttl_s)
 
-    def keeps(self, kept: RankedModel, best: RankedModel) -> bool:
-        """True unless the gain in confidence of `best` over the session's model exceeds the margin.
+    def keeps(self, gain: float | None) -> bool:
+        """True unless the gain of the best model over the session's own (weighing.py) exceeds the margin.
 
-        Where a policy has no confidences there is no gain to speak of, and the session keeps its model.
+        Where a policy has no confidences there is no gain to speak of, None, and the session keeps its model.
         """
-        if kept.confidence is None or best.confidence is None:
-            return True
-        return best.confidence - kept.confidence <= self._margin
+        return gain is None or gain <= self._margin
 
 
 def _name(key_id: str | None, session_id: str) -> str:

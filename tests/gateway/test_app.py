@@ -73,6 +73,25 @@ def test_a_key_sees_and_uses_what_it_may(keyed: tuple[Settings, dict[str, str]],
     assert keys["all"] not in json.dumps(mock_vllm.seen())
 
 
+def test_a_keys_cap_holds_for_every_way_to_a_model(keyed: tuple[Settings, dict[str, str]], mock_vllm: MockVllm) -> None:
+    settings, keys = keyed
+    document = settings.model_dump()
+    for model, figure in zip(document["models"], (0.01, 0.1), strict=True):
+        model["seconds_per_token"] = figure
+    document["router"]["cost_unit"] = "seconds"
+    document["access"]["dials"] = {keys["all"].split("_")[1]: {"max_cost": 5.0}}
+    with asking(Settings.model_validate(document), keys["all"]) as client:
+        assert client.post(CHAT, json=chat("alpha")).status_code == 200
+        refused = client.post(CHAT, json=chat("beta"), headers={"x-gateway-max-cost": "1000"})
+        assert refused.status_code == 403
+        assert refused.json()["error"]["code"] == "cost_cap_exceeded"
+        assert "this key may spend 5 on a request" in refused.json()["error"]["message"]
+        assert client.post(CHAT, json=chat("beta", max_tokens=50)).status_code == 200
+        ruled = client.post(CHAT, json=chat("auto"), headers={"x-team": "b"})
+        assert (ruled.headers["x-gateway-model"], ruled.headers["x-gateway-route-reason"]) == ("alpha", "routed")
+        assert client.post(CHAT, json=chat("auto", n=10)).status_code == 403
+
+
 def test_a_part_that_cannot_start_is_told_in_one_line(tmp_path: Path) -> None:
     keys_file = tmp_path / "keys.json"
     keys_file.write_text("not keys", encoding="utf-8")

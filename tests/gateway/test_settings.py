@@ -79,6 +79,69 @@ def test_refusals_name_the_key(tmp_path: Path, sections: dict[str, Any], told: s
     assert told in refusal(tmp_path, **sections)
 
 
+PRICE = {"input_per_million_tokens": 1, "output_per_million_tokens": 2}
+KEYED = {"require_keys": True, "keys_file": "k"}
+KEY_ID = "0123456789abcdef"
+
+
+def pool(alpha: dict[str, Any], beta: dict[str, Any], gamma: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Three models, of which policy `weighted` knows alpha and beta."""
+    options = {"alpha": alpha, "beta": beta, "gamma": gamma or {}}
+    return [{"name": name, "replicas": [REPLICA], **more} for name, more in options.items()]
+
+
+def weighted(**router: Any) -> dict[str, Any]:
+    return {"policy": "weighted", "weights": {"alpha": 1, "beta": 1}, "default_model": "alpha", **router}
+
+
+@pytest.mark.parametrize(
+    ("models", "router", "access", "told"),
+    [
+        (
+            pool({"price": PRICE}, {}),
+            weighted(quality=0.5),
+            {},
+            "models[1].price: router.quality weighs costs by router.cost_unit: price, so every model that is routed "
+            "to needs it; 'beta' has none",
+        ),
+        (
+            pool({"price": PRICE}, {"seconds_per_token": 0.1}),
+            weighted(cost_unit="seconds"),
+            {**KEYED, "dials": {KEY_ID: {"max_cost": 1}}},
+            f"models[0].seconds_per_token: access.dials.{KEY_ID} weighs costs by router.cost_unit: seconds",
+        ),
+        (pool({}, {}), weighted(), {**KEYED, "dials": {KEY_ID: {"quality": 0.5}}}, f"access.dials.{KEY_ID} weighs"),
+        (
+            pool({"price": PRICE}, {"price": PRICE}),
+            weighted(quality=0.5, abstain_to="gamma"),
+            {},
+            "models[2].price: router.quality",
+        ),
+        (pool({}, {}), weighted(quality=1.5), {}, "router.quality: "),
+        (pool({}, {}), weighted(cost_unit="euros"), {}, "router.cost_unit: "),
+        (pool({}, {}), weighted(expected_answer_tokens=0), {}, "router.expected_answer_tokens: "),
+        (pool({}, {}), weighted(abstain_to="nobody"), {}, "router.abstain_to: 'nobody' is not one of models[].name"),
+        (pool({"seconds_per_token": 0}, {}), weighted(), {}, "models[0].seconds_per_token: "),
+        (pool({}, {}), weighted(), {"dials": {KEY_ID: {}}}, "access.dials: are per key, so set access.require_keys"),
+        (pool({}, {}), weighted(), {**KEYED, "dials": {"me": {}}}, "access.dials.me"),
+        (pool({}, {}), weighted(), {**KEYED, "dials": {KEY_ID: {"price": 1}}}, f"access.dials.{KEY_ID}.price: unknown"),
+        (pool({}, {}), weighted(), {**KEYED, "dials": {KEY_ID: {"max_cost": -1}}}, f"access.dials.{KEY_ID}.max_cost: "),
+    ],
+)
+def test_a_dial_needs_the_costs_of_every_model_that_is_routed_to(
+    tmp_path: Path, models: Any, router: Any, access: Any, told: str
+) -> None:
+    assert told in refusal(tmp_path, models=models, router=router, access=access)
+
+
+def test_a_dial_needs_no_costs_of_pinned_only_models_or_where_it_weighs_none() -> None:
+    dials = {KEY_ID: {"quality": 0.5, "max_cost": 1.0}}
+    priced = pool({"price": PRICE}, {"price": PRICE})
+    made = make_settings(models=priced, router=weighted(quality=0.0), access={**KEYED, "dials": dials})  # type: ignore[arg-type]
+    assert made.access.dials[KEY_ID].max_cost == 1.0
+    make_settings(router=weighted(), access={**KEYED, "dials": {KEY_ID: {"quality": 1.0}}})
+
+
 @pytest.mark.parametrize("text", ["- 1\n", "", "version: [1\n", "\x00", "version: 1\nversion"])
 def test_what_is_no_document(tmp_path: Path, text: str) -> None:
     path = tmp_path / "gateway.yaml"

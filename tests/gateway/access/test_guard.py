@@ -205,6 +205,19 @@ async def test_a_keys_file_that_cannot_be_read_stops_the_start_but_not_a_running
             pass
 
 
+async def test_a_key_brings_its_dial(keys_file: Path) -> None:
+    dialled, other = await kept(FileKeyStore(keys_file), "alice"), await kept(FileKeyStore(keys_file), "bob")
+    dials = {dialled.record.id: {"quality": 0.5, "max_cost": 2.0}}
+    access = {"require_keys": True, "keys_file": str(keys_file), "dials": dials}
+    replicas = [{"base_url": "http://127.0.0.1:1/v1"}]
+    price = {"input_per_million_tokens": 1, "output_per_million_tokens": 1}
+    models: Any = [{"name": "alpha", "replicas": replicas, "price": price}]
+    async with guarding(access=access, models=models) as guard:
+        (first, _), (second, _) = await guard.admit(bearer(dialled)), await guard.admit(bearer(other))
+    assert (first.quality, first.max_cost) == (0.5, 2.0)
+    assert (second.quality, second.max_cost) == (None, None)
+
+
 async def test_no_keys_at_all_is_said_and_lets_nobody_in(
     access: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:

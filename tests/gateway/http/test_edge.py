@@ -1,6 +1,7 @@
 """Answers, headers and errors of the inference endpoints, on a real gateway before a real upstream."""
 
 import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from tests.support.gateway_client import (
     settings_with,
 )
 from tests.support.mock_vllm import MockVllm
+from tests.support.small_bundle import small_bundle
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -117,6 +119,49 @@ def test_an_unsafe_request_id_is_replaced(gateway: httpx.Client, mock_vllm: Mock
     fresh = answer.headers["x-request-id"]
     assert fresh != given
     assert dict(mock_vllm.seen()[-1]["headers"])["x-request-id"] == fresh
+
+
+@pytest.mark.parametrize("model", ["alpha", "auto"])
+@pytest.mark.parametrize("header", ["x-gateway-quality", "x-gateway-max-cost"])
+def test_a_dial_that_is_no_number_is_a_400(gateway: httpx.Client, mock_vllm: MockVllm, header: str, model: str) -> None:
+    answer = gateway.post(CHAT, json=chat(model), headers={header: "cheap"})
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", header, "invalid_request")
+    assert header in error["message"]
+    assert mock_vllm.seen() == []
+
+
+def test_the_dial_by_header_end_to_end(tmp_path: Path, mock_vllm: MockVllm) -> None:
+    """A features bundle thinks 0.9 of alpha and 0.2 of beta for a sum; alpha is ten times as dear."""
+    bundle = small_bundle(tmp_path / "bundle", models=["llm-alpha", "llm-beta"])
+    models = [
+        model_section("alpha", mock_vllm, router_name="llm-alpha", seconds_per_token=0.1),
+        model_section("beta", mock_vllm, router_name="llm-beta", seconds_per_token=0.01),
+    ]
+    router = {"bundle": str(bundle.path), "default_model": "beta", "cost_unit": "seconds"}
+    body = chat("auto", messages=[{"role": "user", "content": "2 + 2 = ?"}], max_tokens=10)
+    with running_gateway(settings_with(models, router=router)) as client:
+
+        def asked(**headers: str) -> httpx.Response:
+            return client.post(CHAT, json=body, headers={f"x-gateway-{name}": value for name, value in headers.items()})
+
+        plain = asked(debug="1")
+        assert plain.headers["x-gateway-ranking"] == "alpha=0.9000;cost=1, beta=0.2000;cost=0.1"
+        assert plain.headers["x-gateway-novelty"] == "0.0000"
+        assert plain.headers["x-gateway-confidence"] == "0.9000"
+        assert plain.headers["x-gateway-bundle"] == bundle.digest[:12]
+        turned = asked(quality="0.5")
+        assert turned.headers["x-gateway-model"] == "beta"
+        assert turned.headers["x-gateway-route-reason"] == "routed"
+        assert "x-gateway-novelty" not in turned.headers
+        assert asked(**{"max-cost": "0.5"}).headers["x-gateway-model"] == "beta"
+        refused = asked(**{"max-cost": "0.05"})
+        assert refused.status_code == 400
+        assert "'beta', is expected to cost 0.1 seconds" in refused.json()["error"]["message"]
+        assert metric(client, "gateway_overhead_seconds_count", stage="score") == 3
+    seen = [name for request in mock_vllm.seen() for name, _ in request["headers"]]
+    assert not [name for name in seen if name.startswith("x-gateway")]
 
 
 def test_get_on_an_inference_path_is_405(gateway: httpx.Client) -> None:

@@ -12,7 +12,7 @@ from gateway.access.base import ANONYMOUS, Principal
 from gateway.errors import MalformedBodyError, RequestError
 from gateway.http.endpoints import ENDPOINTS
 from gateway.http.peek import peek, routing_request
-from gateway.routing.base import RoutingRequest
+from gateway.routing.base import Dial, RoutingRequest
 
 CHAT = "/v1/chat/completions"
 JSON = st.recursive(
@@ -107,6 +107,10 @@ def test_length_limits_session_and_key() -> None:
     assert (request.prompt_tokens, request.max_tokens) == (110, 16)
     assert (request.session_id, request.key_id, request.allowed_models) == ("s-1", "k", frozenset({"alpha"}))
     assert read(messages=messages, max_completion_tokens=9, max_tokens=16).max_tokens == 9
+    assert read(messages=messages, max_output_tokens=9, max_tokens=16).max_tokens == 16
+    assert read("/v1/completions", prompt="x", max_completion_tokens=9, max_tokens=16).max_tokens == 16
+    assert read("/v1/messages", messages=messages, max_completion_tokens=9).max_tokens is None
+    assert read("/v1/responses", input="x", max_output_tokens=9, max_tokens=1).max_tokens == 9
     assert read(messages=messages, max_tokens=True).max_tokens is None
     assert read(messages=messages, max_tokens=-1).max_tokens is None
 
@@ -114,3 +118,42 @@ def test_length_limits_session_and_key() -> None:
 def test_the_text_of_a_pinned_request_is_not_read() -> None:
     seen = peek(b'{"model":"alpha","messages":7}')
     assert routing_request(seen, ENDPOINTS[CHAT], ANONYMOUS, {}, is_routed=False).ask == ""
+    assert routing_request(seen, ENDPOINTS[CHAT], ANONYMOUS, {"x-gateway-quality": "0.5"}, is_routed=False).ask == ""
+
+
+def test_the_text_of_a_pinned_request_with_a_cap_is_measured() -> None:
+    seen = peek(json.dumps({"model": "alpha", "messages": [{**USER, "content": "x" * 400}], "max_tokens": 7}).encode())
+    capped = Principal(key_id="k", max_cost=1.0)
+    for principal, headers in ((capped, {}), (ANONYMOUS, {"x-gateway-max-cost": "1"})):
+        request = routing_request(seen, ENDPOINTS[CHAT], principal, headers, is_routed=False)
+        assert (request.prompt_tokens, request.max_tokens, request.dial.cap) == (100, 7, 1.0)
+    with pytest.raises(RequestError, match="must be a list"):
+        routing_request(peek(b'{"model":"alpha","messages":7}'), ENDPOINTS[CHAT], capped, {}, is_routed=False)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "measured"),
+    [
+        (CHAT, {"messages": [USER]}, (3, 0, 1)),
+        (CHAT, {"messages": [USER], "n": 4}, (3, 0, 4)),
+        (CHAT, {"messages": [USER], "n": True}, (3, 0, 1)),
+        ("/v1/completions", {"prompt": "x" * 40}, (10, 0, 1)),
+        ("/v1/completions", {"prompt": ["x" * 40, "y" * 400], "n": 2, "best_of": 3}, (10, 100, 6)),
+        ("/v1/completions", {"prompt": [1, 2, 3]}, (3, 0, 1)),
+        ("/v1/completions", {"prompt": [[1, 2, 3], [4, 5]]}, (3, 2, 2)),
+        ("/v1/completions", {"prompt": []}, (0, 0, 1)),
+        ("/v1/completions", {"prompt": [{"a": 1}, None]}, (0, 0, 2)),
+    ],
+)
+def test_what_an_answer_is_expected_to_take(path: str, fields: dict[str, Any], measured: tuple[int, int, int]) -> None:
+    request = read(path, **fields)
+    assert (request.prompt_tokens, request.further_prompt_tokens, request.answers) == measured
+
+
+def test_endpoints_that_generate_nothing_are_not_capped() -> None:
+    capped = Principal(key_id="k", quality=0.5, max_cost=1.0)
+    assert read("/v1/embeddings", capped, input="x").dial == Dial()
+    with pytest.raises(RequestError, match="x-gateway-quality"):
+        routing_request(
+            peek(b'{"model":"auto"}'), ENDPOINTS["/rerank"], capped, {"x-gateway-quality": "2"}, is_routed=True
+        )

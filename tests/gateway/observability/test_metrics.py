@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.observability.metrics import Metrics
+from gateway.routing.base import Reason
 
 OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 
@@ -72,6 +74,13 @@ def test_every_other_method_sets_its_own_series() -> None:
     assert value(metrics, "gateway_tokens_total", model="alpha", direction="output") == 7
     assert value(metrics, "gateway_upstream_up", model="alpha", replica="1") == 0
     assert value(metrics, "gateway_dependency_up", dependency="redis") == 1
+
+
+def test_every_reason_of_a_decision_has_its_series() -> None:
+    metrics = Metrics(["alpha"])
+    for reason in get_args(Reason):
+        metrics.decided("alpha", reason)
+        assert value(metrics, "gateway_decisions_total", model="alpha", reason=reason) == 1
 
 
 def test_a_swapped_bundle_leaves_the_old_one_at_zero() -> None:

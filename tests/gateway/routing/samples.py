@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 
 from gateway.errors import StateUnavailableError
+from gateway.routing.abstention import Abstention
 from gateway.routing.base import Policy, RankedModel, Ranking, RoutingRequest
 from gateway.routing.batching import EncodeFunction, FloatArray
+from gateway.routing.costs import Costs
 from gateway.routing.learned import Learned
 from gateway.routing.router import Router
 from gateway.routing.rules import Rules
 from gateway.routing.session import Sessions
-from gateway.settings import EncoderSettings, ModelSettings, RuleSettings, Settings
+from gateway.settings import CostUnit, EncoderSettings, ModelSettings, RuleSettings, Settings
 from gateway.state.base import State
 from gateway.state.memory import MemoryState
-from router_core.bundle import EncoderSpec, RouterBundle, RouterWeights, save_bundle
+from router_core.bundle import CalibrationSpec, RouterBundle, ScorerSpec, SentenceEncoderSpec, save_bundle
 
 REPLICA = {"base_url": "http://127.0.0.1:9/v1"}
 
@@ -44,20 +46,35 @@ def rule(name: str, model: str, **when: str) -> RuleSettings:
 
 
 def bundle(path: Path, names: Sequence[str] = ("llm-a", "llm-b", "llm-c"), **changes: Any) -> RouterBundle:
-    """Model i likes the i-th axis: the cosine of an ask to it is the ask's i-th figure."""
+    """A bundle with a neural encoder, where model i likes the i-th axis.
+
+    The cosine of an ask to model i is the ask's i-th figure, its probability sigmoid(5 * cosine), and every base rate
+    0.5. No vector is novel, so only text that was cut off is.
+    """
+    count = len(names)
     arguments: dict[str, Any] = {
         "models": list(names),
-        "encoder": EncoderSpec(name="figures", digest="0" * 64, dimensions=len(names), max_tokens=16),
-        "weights": RouterWeights(llm_embeddings=np.eye(len(names), dtype=np.float32)),
-        "temperature": 1.0,
-        "confidence_temperature": 0.2,
+        "encoder": SentenceEncoderSpec(name="figures", digest="0" * 64, dimensions=count, max_tokens=16),
+        "scorer": ScorerSpec(name="routerdc"),
+        "calibration": CalibrationSpec(method="temperature"),
+        "tensors": {
+            "scorer.llm_embeddings": np.eye(count, dtype=np.float32),
+            "calibration.slope": np.full(count, 5.0, dtype=np.float32),
+            "calibration.bias": np.zeros(count, dtype=np.float32),
+            "novelty.centroids": np.zeros((1, count), dtype=np.float32),
+            "novelty.scale": np.zeros(count, dtype=np.float32),
+            "novelty.bounds": np.array([1.0, 2.0], dtype=np.float32),
+            "novelty.base_rates": np.full(count, 0.5, dtype=np.float32),
+        },
     }
     return save_bundle(path, **arguments | changes)
 
 
-def read_figures(texts: Sequence[str]) -> FloatArray:
-    """The stand-in encoder: "0.6,0.8,0" is the embedding (0.6, 0.8, 0)."""
-    return np.array([[float(figure) for figure in text.split(",")] for text in texts], dtype=np.float32)
+def read_figures(texts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    """The stand-in encoder: "0.6,0.8,0" is the embedding (0.6, 0.8, 0), of which "0.6,0.8,0 lost 0.5" has lost half."""
+    parts = [text.partition(" lost ") for text in texts]
+    rows = np.array([[float(figure) for figure in figures.split(",")] for figures, _, _ in parts], dtype=np.float32)
+    return rows, np.array([float(lost or 0) for _, _, lost in parts], dtype=np.float32)
 
 
 def load_figures(bundle: RouterBundle, settings: EncoderSettings) -> EncodeFunction:
@@ -96,14 +113,17 @@ class BrokenState(MemoryState):
 
 
 class Scripted:
-    """A policy whose next answer a test sets: a ranking or an error."""
+    """A policy whose next answer a test sets: a ranking or an error. `least_gains` are its bundle's thresholds."""
 
     is_ready = True
     bundle_digest: str | None = None
 
-    def __init__(self, models: Iterable[str], answer: Sequence[RankedModel] | Exception = ()) -> None:
+    def __init__(
+        self, models: Iterable[str], answer: Sequence[RankedModel] | Exception = (), **least_gains: float
+    ) -> None:
         self.models = frozenset(models)
         self.answer = answer
+        self.least_gains = least_gains
 
     async def start(self) -> None:
         return None
@@ -114,7 +134,7 @@ class Scripted:
     async def rank(self, request: RoutingRequest) -> Ranking:
         if isinstance(self.answer, Exception):
             raise self.answer
-        return Ranking(tuple(self.answer))
+        return Ranking(tuple(self.answer), least_gains=self.least_gains)
 
 
 def ranked(**confidences: float) -> list[RankedModel]:
@@ -131,14 +151,22 @@ def router(
     pool: Pool | None = None,
     state: State | None = None,
     margin: float = 0.1,
+    quality: float = 1.0,
+    unit: CostUnit = "seconds",
+    abstain_to: str | None = None,
+    abstains: bool = True,
 ) -> Router:
+    default = default or models[0].name
     return Router(
         models=models,
         aliases=["auto"],
-        default_model=default or models[0].name,
+        default_model=default,
         rules=Rules(rules),
         sessions=Sessions(MemoryState() if state is None else state, margin=margin, ttl_s=60.0),
         policy=policy,
         health=pool or Pool(),
         retry_after_s=5.0,
+        costs=Costs(models, unit=unit, expected_answer_tokens=100),
+        quality=quality,
+        abstention=Abstention(default, abstain_to) if abstains else None,
     )

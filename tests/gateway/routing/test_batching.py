@@ -1,7 +1,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from gateway.routing.base import RoutingUnavailableError
-from gateway.routing.batching import BatchingEncoder, FloatArray
+from gateway.routing.batching import BatchingEncoder, EncodeFunction, FloatArray
+
+Rows = tuple[FloatArray, FloatArray]
 
 
 class Gate:
@@ -21,7 +23,7 @@ class Gate:
         self.batches: list[list[str]] = []
         self.threads: set[int] = set()
 
-    def __call__(self, texts: Sequence[str]) -> FloatArray:
+    def __call__(self, texts: Sequence[str]) -> Rows:
         self.batches.append(list(texts))
         self.threads.add(threading.get_ident())
         self.entered.release()
@@ -32,13 +34,15 @@ class Gate:
         assert await asyncio.to_thread(self.entered.acquire, timeout=20)
 
 
-def lengths(texts: Sequence[str]) -> FloatArray:
-    return np.array([[len(text)] for text in texts], dtype=np.float32)
+def lengths(texts: Sequence[str]) -> Rows:
+    """Each text's length as its vector, and a thousandth of that as what it lost."""
+    vectors = np.array([[len(text)] for text in texts], dtype=np.float32)
+    return vectors, vectors[:, 0] / 1000
 
 
 @asynccontextmanager
 async def running(
-    encode: Callable[[Sequence[str]], FloatArray], *, timeout_s: float = 20.0, max_batch: int = 32, max_queue: int = 256
+    encode: EncodeFunction, *, timeout_s: float = 20.0, max_batch: int = 32, max_queue: int = 256
 ) -> AsyncIterator[BatchingEncoder]:
     encoder = BatchingEncoder(lambda: encode, timeout_s=timeout_s, max_batch=max_batch, max_queue=max_queue)
     await encoder.start()
@@ -50,7 +54,7 @@ async def running(
         await encoder.aclose()
 
 
-async def in_line(encoder: BatchingEncoder, texts: Sequence[str]) -> list[asyncio.Task[FloatArray]]:
+async def in_line(encoder: BatchingEncoder, texts: Sequence[str]) -> list[asyncio.Task[tuple[FloatArray, float]]]:
     """Callers that have taken their places, in this order."""
     tasks = [asyncio.create_task(encoder.encode(text)) for text in texts]
     await asyncio.sleep(0)
@@ -60,7 +64,9 @@ async def in_line(encoder: BatchingEncoder, texts: Sequence[str]) -> list[asynci
 async def test_each_caller_gets_its_own_row() -> None:
     async with running(lengths) as encoder:
         rows = await asyncio.gather(*(encoder.encode("x" * n) for n in range(100)))
-    assert [row.tolist() for row in rows] == [[n] for n in range(100)]
+    assert [vector.tolist() for vector, _ in rows] == [[n] for n in range(100)]
+    assert [lost for _, lost in rows] == pytest.approx([n / 1000 for n in range(100)])
+    assert all(type(lost) is float for _, lost in rows)
 
 
 async def test_what_arrives_while_a_batch_runs_becomes_the_next_batch_oldest_first() -> None:
@@ -72,6 +78,53 @@ async def test_what_arrives_while_a_batch_runs_becomes_the_next_batch_oldest_fir
         gate.open.set()
         await asyncio.gather(*first, *rest)
     assert gate.batches == [["a"], ["b", "c", "d"], ["e"]]
+
+
+async def test_texts_of_like_length_run_together_the_group_with_the_oldest_first() -> None:
+    short, middle, long = "short", "m" * 100, "l" * 1000
+    gate = Gate()
+    async with running(gate) as encoder:
+        first = await in_line(encoder, ["a"])
+        await gate.wait_until_entered()
+        rest = await in_line(encoder, [middle, short, long, short + "er", middle + "m"])
+        gate.open.set()
+        rows = await asyncio.gather(*first, *rest)
+    assert gate.batches == [["a"], [middle, middle + "m"], [short, short + "er"], [long]]
+    assert [vector.tolist() for vector, _ in rows] == [[1], [100], [5], [1000], [7], [101]]
+
+
+async def test_a_short_text_is_answered_while_a_long_one_of_the_same_batch_still_runs() -> None:
+    gate = Gate()
+    long_may_end = threading.Event()
+
+    def encode(texts: Sequence[str]) -> Rows:
+        if len(texts[0]) > 100:
+            assert long_may_end.wait(20)
+        return gate(texts)
+
+    async with running(encode) as encoder:
+        first = await in_line(encoder, ["a"])
+        await gate.wait_until_entered()
+        short, long = await in_line(encoder, ["short", "l" * 1000])
+        gate.open.set()
+        assert (await short)[0].tolist() == [5]
+        assert not long.done()
+        long_may_end.set()
+        await asyncio.gather(*first, long)
+
+
+async def test_a_caller_that_leaves_while_another_group_runs_is_not_encoded() -> None:
+    gate = Gate()
+    async with running(gate) as encoder:
+        first, leaver = await in_line(encoder, ["a", "l" * 1000])
+        await gate.wait_until_entered()
+        leaver.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaver
+        gate.open.set()
+        await first
+        await encoder.encode("b")
+    assert gate.batches == [["a"], ["b"]]
 
 
 async def test_encoding_runs_in_one_thread_that_is_not_the_event_loops() -> None:
@@ -118,7 +171,7 @@ async def test_a_caller_that_leaves_a_running_batch_disturbs_nobody() -> None:
         await gate.wait_until_entered()
         leaver.cancel()
         gate.open.set()
-        assert (await stayer).tolist() == [2]
+        assert (await stayer)[0].tolist() == [2]
 
 
 async def test_a_late_encoder_is_given_up_and_newcomers_are_turned_away_at_once() -> None:
@@ -136,7 +189,7 @@ async def test_a_late_encoder_is_given_up_and_newcomers_are_turned_away_at_once(
         for _ in range(200):
             await asyncio.sleep(0.01)
             try:
-                row = await encoder.encode("cc")
+                row, _ = await encoder.encode("cc")
             except RoutingUnavailableError:
                 continue
             assert row.tolist() == [2]
@@ -145,7 +198,7 @@ async def test_a_late_encoder_is_given_up_and_newcomers_are_turned_away_at_once(
 
 
 async def test_an_encoder_that_throws_fails_its_batch_and_no_other(caplog: Any) -> None:
-    def throws_on_bad(texts: Sequence[str]) -> FloatArray:
+    def throws_on_bad(texts: Sequence[str]) -> Rows:
         if "bad" in texts:
             raise MemoryError("out of memory while reading: secret prompt")
         return lengths(texts)
@@ -154,13 +207,15 @@ async def test_an_encoder_that_throws_fails_its_batch_and_no_other(caplog: Any) 
         async with running(throws_on_bad) as encoder:
             with pytest.raises(RoutingUnavailableError, match=r"the encoder failed \(MemoryError\)"):
                 await encoder.encode("bad")
-            assert (await encoder.encode("good")).tolist() == [4]
+            assert (await encoder.encode("good"))[0].tolist() == [4]
     assert [record.getMessage() for record in caplog.records] == ["encoder_failed"]
     assert "secret prompt" not in repr([record.__dict__ for record in caplog.records])
 
 
-async def test_a_wrong_number_of_rows_is_a_failure() -> None:
-    async with running(lambda texts: np.zeros((2, 1), dtype=np.float32)) as encoder:
+@pytest.mark.parametrize(("vectors", "lost"), [(2, 1), (1, 2), (2, 2), (0, 0)])
+async def test_a_wrong_number_of_rows_is_a_failure(vectors: int, lost: int) -> None:
+    rows = np.zeros((vectors, 1), dtype=np.float32), np.zeros(lost, dtype=np.float32)
+    async with running(lambda texts: rows) as encoder:
         with pytest.raises(RoutingUnavailableError, match="the encoder failed"):
             await encoder.encode("a")
 
@@ -182,7 +237,7 @@ async def test_closing_turns_away_who_waits() -> None:
 
 
 async def test_an_encoder_that_does_not_load_says_so_and_can_be_closed() -> None:
-    def load() -> Callable[[Sequence[str]], FloatArray]:
+    def load() -> EncodeFunction:
         raise ModuleNotFoundError("No module named 'torch'")
 
     encoder = BatchingEncoder(load, timeout_s=1.0, max_batch=1, max_queue=1)

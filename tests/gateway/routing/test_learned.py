@@ -1,23 +1,23 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Sequence
+import math
+import threading
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from gateway.errors import ConfigError
 from gateway.observability.logs import JsonFormatter
 from gateway.routing.base import NothingToRouteOnError, RoutingRequest, RoutingUnavailableError
-from gateway.routing.batching import FloatArray
+from gateway.routing.batching import EncodeFunction
 from gateway.routing.learned import Learned
+from router_core.bundle import AbstentionSpec, CalibrationSpec
 from router_core.errors import BundleError
 from tests.gateway.routing.samples import bundle, learned, mapped, model
-
-EncodeFunction = Callable[[Sequence[str]], FloatArray]
+from tests.support.small_bundle import small_bundle
 
 
 @pytest.fixture
@@ -32,9 +32,19 @@ async def policy(tmp_path: Path) -> Any:
 async def test_it_ranks_all_models_by_similarity_under_their_public_names(policy: Learned) -> None:
     ranking = await policy.rank(RoutingRequest(ask="0.6,0,0.8"))
     assert [entry.model for entry in ranking.models] == ["c", "a", "b"]
-    # Softmax of the cosines over the bundle's confidence temperature, 0.2.
-    powers = np.exp(np.array([0.8, 0.6, 0.0]) / 0.2)
-    assert [entry.confidence for entry in ranking.models] == pytest.approx(powers / powers.sum(), rel=1e-5)
+    # The bundle's calibration: sigmoid of five times the cosine.
+    expected = [1 / (1 + math.exp(-5 * cosine)) for cosine in (0.8, 0.6, 0.0)]
+    assert [entry.confidence for entry in ranking.models] == pytest.approx(expected, rel=1e-5)
+    assert ranking.novelty == 0.0
+
+
+async def test_what_is_cut_off_draws_probabilities_towards_the_base_rates(policy: Learned) -> None:
+    whole = await policy.rank(RoutingRequest(ask="0.6,0,0.8"))
+    cut = await policy.rank(RoutingRequest(ask="0.6,0,0.8 lost 0.5"))
+    # Half of the text lost is a quarter of novelty, and every base rate is 0.5.
+    assert cut.novelty == pytest.approx(0.25)
+    drawn = [0.75 * (entry.confidence or 0) + 0.25 * 0.5 for entry in whole.models]
+    assert [entry.confidence for entry in cut.models] == pytest.approx(drawn)
 
 
 async def test_it_is_ready_with_a_digest_once_started(tmp_path: Path) -> None:
@@ -51,7 +61,7 @@ async def test_it_is_ready_with_a_digest_once_started(tmp_path: Path) -> None:
     assert not policy.is_ready
 
 
-async def test_a_bundle_model_that_nobody_serves_is_left_out_and_keeps_its_share(tmp_path: Path) -> None:
+async def test_a_bundle_model_that_nobody_serves_is_left_out(tmp_path: Path) -> None:
     saved = bundle(tmp_path / "bundle")
     policy = learned([*mapped("c", "a"), model("pinned")], saved.path)
     assert policy.models == {"a", "c"}
@@ -59,7 +69,60 @@ async def test_a_bundle_model_that_nobody_serves_is_left_out_and_keeps_its_share
     ranking = await policy.rank(RoutingRequest(ask="0,1,0.1"))
     await policy.aclose()
     assert [entry.model for entry in ranking.models] == ["c", "a"]
-    assert sum(entry.confidence or 0 for entry in ranking.models) < 0.1
+
+
+async def test_a_model_with_too_few_probes_is_last_and_says_so(tmp_path: Path) -> None:
+    saved = bundle(tmp_path / "bundle", calibration=CalibrationSpec(method="temperature", pending=("llm-b",)))
+    policy = learned(mapped("a", "b", "c"), saved.path)
+    await policy.start()
+    ranking = await policy.rank(RoutingRequest(ask="0,1,0.1"))
+    await policy.aclose()
+    assert [(entry.model, entry.is_pending) for entry in ranking.models] == [("c", False), ("a", False), ("b", True)]
+
+
+async def test_thresholds_come_under_the_public_names_of_served_models(tmp_path: Path) -> None:
+    gains = {"llm-a": 0.1, "llm-b": 0.2}
+    abstention = AbstentionSpec(max_regret=0.01, thresholds=gains, coverage=gains)
+    policy = learned(mapped("a", "c"), bundle(tmp_path / "bundle", abstention=abstention).path)
+    await policy.start()
+    ranking = await policy.rank(RoutingRequest(ask="1,0,0"))
+    await policy.aclose()
+    assert ranking.least_gains == {"a": 0.1}
+
+
+async def test_a_features_bundle_needs_no_thread_and_no_encoder(tmp_path: Path) -> None:
+    def load(*_: object) -> EncodeFunction:
+        raise AssertionError("a features bundle has its encoder in it")
+
+    policy = learned(mapped("a", "b"), small_bundle(tmp_path / "bundle").path, load_encoder=load)
+    await policy.start()
+    assert policy.is_ready
+    before = threading.active_count()
+    sums = await policy.rank(RoutingRequest(ask="2 + 2 = ?"))
+    words = await policy.rank(RoutingRequest(ask="What is love?"))
+    strange = await policy.rank(RoutingRequest(ask="什么是爱"))
+    assert threading.active_count() == before
+    assert [(entry.model, round(entry.confidence or 0, 3)) for entry in sums.models] == [("a", 0.9), ("b", 0.2)]
+    assert [(entry.model, round(entry.confidence or 0, 3)) for entry in words.models] == [("b", 0.8), ("a", 0.3)]
+    assert (sums.novelty, strange.novelty) == (0.0, 1.0)
+    await policy.aclose()
+    assert not policy.is_ready
+
+
+async def test_a_long_ask_of_a_features_bundle_is_novel_by_what_was_left_out(tmp_path: Path) -> None:
+    policy = learned(mapped("a", "b"), small_bundle(tmp_path / "bundle", max_bytes=64).path)
+    await policy.start()
+    ranking = await policy.rank(RoutingRequest(ask="words " * 100_000))
+    await policy.aclose()
+    assert ranking.novelty == pytest.approx(0.5, abs=0.001)
+
+
+@pytest.mark.parametrize("ask", ["\ud800", "\x00", "😀" * 1000, "a" * 2_000_000])
+async def test_a_features_bundle_takes_any_text(tmp_path: Path, ask: str) -> None:
+    policy = learned(mapped("a", "b"), small_bundle(tmp_path / "bundle").path)
+    await policy.start()
+    assert {entry.model for entry in (await policy.rank(RoutingRequest(ask=ask))).models} == {"a", "b"}
+    await policy.aclose()
 
 
 async def test_the_time_is_split_between_encoding_and_scoring(tmp_path: Path) -> None:

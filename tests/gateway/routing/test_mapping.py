@@ -4,6 +4,7 @@ import pytest
 
 from gateway.errors import ConfigError
 from gateway.routing.mapping import check_mapping, map_models
+from router_core.bundle import AbstentionSpec, CalibrationSpec
 from tests.gateway.routing.samples import bundle, mapped, model, settings
 
 
@@ -31,6 +32,37 @@ def test_validate_prints_who_is_who(tmp_path: Path) -> None:
         "  llm-c -> c",
         "  pinned-only: pinned (no router_name)",
         "  warning: the bundle's model 'llm-b' is nobody's router_name, so it is never chosen",
+        "  abstention: the bundle has thresholds for no default model; the router never abstains, as "
+        "router.default_model is a",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("router", "told"),
+    [
+        ({}, "for the default models a, c; where the gain over a is below 0.1250, a answers"),
+        ({"abstain_to": "b"}, "for the default models a, c; where the gain over a is below 0.1250, b answers"),
+        (
+            {"default_model": "b"},
+            "for the default models a, c; the router never abstains, as router.default_model is b",
+        ),
+        ({"abstain": False}, "for the default models a, c; the router never abstains, as router.abstain is false"),
+    ],
+)
+def test_validate_says_where_the_router_abstains(tmp_path: Path, router: dict[str, object], told: str) -> None:
+    gains = {"llm-a": 0.125, "llm-c": 0.25}
+    abstention = AbstentionSpec(max_regret=0.01, thresholds=gains, coverage=gains)
+    saved = bundle(tmp_path / "bundle", abstention=abstention)
+    models = [{"name": name, "router_name": f"llm-{name}"} for name in "abc"]
+    assert check_mapping(settings(models, {"bundle": str(saved.path)} | router))[-1].endswith(told)
+
+
+def test_validate_warns_of_models_with_too_few_probes(tmp_path: Path) -> None:
+    calibration = CalibrationSpec(method="temperature", pending=("llm-a", "llm-b"))
+    saved = bundle(tmp_path / "bundle", calibration=calibration)
+    lines = check_mapping(settings([{"name": "a", "router_name": "llm-a"}], {"bundle": str(saved.path)}))
+    assert [line for line in lines if "probes" in line] == [
+        "  warning: the bundle has too few probes of 'llm-a', so it is chosen only where no other may answer"
     ]
 
 

@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import NoHealthyUpstreamError, PermissionDeniedError, RequestError
-from gateway.routing.base import RoutingRequest
+from gateway.errors import CostCapError, NoHealthyUpstreamError, PermissionDeniedError, RequestError
+from gateway.routing.base import Dial, RoutingRequest
+from gateway.routing.costs import ExpectedCosts
 from gateway.routing.masks import mask_models, refusal
 from tests.gateway.routing.samples import Pool, model
 
@@ -118,3 +119,62 @@ def test_a_need_unmet_among_the_keys_models_says_that_it_is_the_key() -> None:
     error = refusal(mask_models(models, asked, Pool()), asked, retry_after_s=5.0)
     assert isinstance(error, RequestError)
     assert error.message == "no model that this key may use takes images"
+
+
+COSTS = ExpectedCosts("seconds", {"cheap": 1.0, "mid": 2.0, "dear": 4.0})
+PRICED = [model("dear"), model("mid"), model("cheap"), model("unknown")]
+
+
+@pytest.mark.parametrize(
+    ("dial", "allowed"),
+    [
+        (Dial(), ("dear", "mid", "cheap", "unknown")),
+        (Dial(max_cost=2.0), ("mid", "cheap")),
+        (Dial(max_cost=3.0, key_max_cost=1.0), ("cheap",)),
+        (Dial(max_cost=1.0, key_max_cost=3.0), ("cheap",)),
+        (Dial(key_max_cost=100.0), ("dear", "mid", "cheap")),
+        (Dial(max_cost=0.5), ()),
+    ],
+)
+def test_the_lower_cap_excludes_what_is_dearer_or_of_unknown_cost(dial: Dial, allowed: tuple[str, ...]) -> None:
+    masked = mask_models(PRICED, request(dial=dial), Pool(), COSTS)
+    assert masked.allowed == allowed
+    assert {entry.why for entry in masked.excluded} <= {"cost"}
+
+
+def test_models_that_are_down_are_able_and_others_that_are_masked_are_not() -> None:
+    masked = mask_models(PRICED, request(dial=Dial(max_cost=2.0)), Pool({"mid", "dear"}), COSTS)
+    assert masked.why_not("dear") == "cost"
+    assert sorted(masked.able) == ["cheap", "mid"]
+
+
+def test_the_refusal_of_a_capped_request_names_the_cheapest_model_and_its_cost() -> None:
+    asked = request(dial=Dial(max_cost=0.5, key_max_cost=1.0))
+    masked = mask_models([*PRICED, model("blind", tools=False)], asked, Pool(), COSTS)
+    error = refusal(masked, asked, retry_after_s=5.0, costs=COSTS)
+    assert isinstance(error, RequestError)
+    assert error.param == "x-gateway-max-cost"
+    assert error.message == (
+        "x-gateway-max-cost: this request may cost 0.5, and the cheapest model that could answer it, 'cheap', "
+        "is expected to cost 1 seconds"
+    )
+
+
+def test_the_refusal_is_a_403_where_the_keys_own_cap_is_in_the_way() -> None:
+    asked = request(dial=Dial(max_cost=0.1, key_max_cost=0.5))
+    error = refusal(mask_models(PRICED, asked, Pool(), COSTS), asked, retry_after_s=5.0, costs=COSTS)
+    assert isinstance(error, CostCapError)
+    assert error.message.startswith("this key may spend 0.5 on a request, and the cheapest model")
+
+
+def test_a_model_that_the_key_may_not_use_is_not_named_as_the_cheapest() -> None:
+    asked = request(dial=Dial(max_cost=0.5), allowed_models=frozenset({"dear", "mid"}))
+    error = refusal(mask_models(PRICED, asked, Pool(), COSTS), asked, retry_after_s=5.0, costs=COSTS)
+    assert "'mid', is expected to cost 2" in error.message
+    assert "cheap'" not in error.message
+
+
+def test_a_cheap_model_that_is_down_makes_it_a_503() -> None:
+    asked = request(dial=Dial(max_cost=1.0))
+    error = refusal(mask_models(PRICED, asked, Pool({"cheap"}), COSTS), asked, retry_after_s=5.0, costs=COSTS)
+    assert isinstance(error, NoHealthyUpstreamError)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import (
+    CostCapError,
     ModelNotFoundError,
     NoHealthyUpstreamError,
     PermissionDeniedError,
@@ -17,6 +18,7 @@ from gateway.errors import (
 from gateway.observability.logs import JsonFormatter
 from gateway.routing.base import (
     Decision,
+    Dial,
     NothingToRouteOnError,
     RankedModel,
     RoutingRequest,
@@ -94,6 +96,178 @@ async def test_decision_ids_are_short_random_hex() -> None:
     ids = {(await made.decide(ASK)).decision_id for _ in range(50)}
     assert len(ids) == 50
     assert all(re.fullmatch(r"[0-9a-f]{16}", one) for one in ids)
+
+
+async def test_a_pending_model_is_not_chosen_while_another_may_answer() -> None:
+    pending = RankedModel("c", 0.99, is_pending=True)
+    policy = Scripted("abc", [*ranked(b=0.2, a=0.1), pending])
+    assert names(await router(ABC, policy).decide(ASK)) == ["b", "a", "c"]
+    # The default is not ranked at all, and still comes first.
+    assert names(await router(ABC, Scripted("c", [pending]), default="b").decide(ASK)) == ["b", "c"]
+    alone = await router(ABC, Scripted("c", [pending]), default="b", pool=Pool({"b"})).decide(ASK)
+    assert (names(alone), alone.reason) == (["c"], "fallback")
+
+
+# Abstention
+
+
+async def test_the_default_answers_a_gain_below_the_threshold_and_the_ranking_follows() -> None:
+    policy = Scripted("abc", ranked(b=0.7, c=0.65, a=0.6), a=0.125)
+    decision = await router(ABC, policy).decide(ASK)
+    assert decision.reason == "abstained"
+    assert decision.candidates == (RankedModel("a", 0.6), RankedModel("b", 0.7), RankedModel("c", 0.65))
+    assert decision.detail == "b gains too little over a"
+    policy.answer = ranked(b=0.75, c=0.65, a=0.6)
+    assert (await router(ABC, policy).decide(ASK)).reason == "routed"
+
+
+async def test_a_router_that_is_told_not_to_abstain_routes() -> None:
+    policy = Scripted("abc", ranked(b=0.7, a=0.6), a=0.125)
+    decision = await router(ABC, policy, abstains=False).decide(ASK)
+    assert (decision.choice.model, decision.reason) == ("b", "routed")
+
+
+async def test_a_pinned_only_model_may_stand_in_and_keep_its_session() -> None:
+    policy = Scripted("ab", ranked(b=0.7, a=0.6), a=0.125)
+    pool = Pool()
+    made = router(ABC, policy, abstain_to="c", pool=pool)
+    decision = await made.decide(in_session())
+    assert (names(decision), decision.reason) == (["c", "b", "a"], "abstained")
+    policy.answer = ranked(b=0.9, a=0.6)
+    decision = await made.decide(in_session())
+    assert (names(decision), decision.reason) == (["c", "b", "a"], "session")
+    pool.down = {"c"}
+    policy.answer = ranked(b=0.7, a=0.6)
+    assert names(await made.decide(ASK)) == ["a", "b"]
+
+
+async def test_a_session_that_began_by_abstaining_leaves_for_a_gain_above_the_margin() -> None:
+    policy = Scripted("ab", ranked(b=0.7, a=0.65), a=0.125)
+    made = router(ABC, policy, margin=0.25)
+    assert (await made.decide(in_session())).reason == "abstained"
+    policy.answer = ranked(b=0.85, a=0.65)
+    assert ((await made.decide(in_session())).choice.model, (await made.decide(ASK)).choice.model) == ("a", "b")
+    policy.answer = ranked(b=0.95, a=0.65)
+    assert (await made.decide(in_session())).choice.model == "b"
+
+
+async def test_an_abstaining_router_takes_a_session_from_a_model_that_has_become_much_worse() -> None:
+    policy = Scripted("abc", ranked(c=0.9, a=0.5, b=0.4), a=0.125)
+    made = router(ABC, policy, margin=0.25)
+    assert (await made.decide(in_session())).choice.model == "c"
+    policy.answer = ranked(b=0.6, a=0.55, c=0.4)
+    assert ((await made.decide(in_session())).choice.model, (await made.decide(ASK)).reason) == ("c", "abstained")
+    policy.answer = ranked(b=0.6, a=0.55, c=0.2)
+    decision = await made.decide(in_session())
+    assert (decision.choice.model, decision.reason) == ("a", "abstained")
+
+
+async def test_a_better_model_that_is_down_stays_a_fallback_where_the_rest_abstains() -> None:
+    policy = Scripted("abc", ranked(c=0.9, b=0.65, a=0.6), a=0.125)
+    decision = await router(ABC, policy, pool=Pool({"c"})).decide(ASK)
+    assert (names(decision), decision.reason) == (["a", "b"], "fallback")
+
+
+# The dial
+
+# 100 expected tokens: 1, 2 and 10 seconds.
+PRICED = [
+    model("small", seconds_per_token=0.01),
+    model("mid", seconds_per_token=0.02),
+    model("large", seconds_per_token=0.1),
+]
+BY_QUALITY = ranked(large=0.9, mid=0.8, small=0.5)
+
+
+def dialled(**fields: Any) -> RoutingRequest:
+    return RoutingRequest(ask="hello", dial=Dial(**fields))
+
+
+@pytest.mark.parametrize(
+    ("asked", "by_default", "best"),
+    [
+        (None, 1.0, "large"),
+        (None, 0.5, "mid"),
+        (0.5, 1.0, "mid"),
+        (1.0, 0.0, "large"),
+        (0.0, 1.0, "small"),
+    ],
+)
+async def test_a_request_may_turn_the_dial(asked: float | None, by_default: float, best: str) -> None:
+    made = router(PRICED, Scripted(["small", "mid", "large"], BY_QUALITY), quality=by_default)
+    decision = await made.decide(dialled(quality=asked))
+    assert (decision.choice.model, decision.reason) == (best, "routed")
+    assert {entry.model: entry.cost for entry in decision.ranking} == {"small": 1.0, "mid": 2.0, "large": 10.0}
+
+
+async def test_an_outage_does_not_turn_the_dial() -> None:
+    policy = Scripted(["small", "mid", "large"], BY_QUALITY)
+    for pool in (Pool(), Pool({"large"})):
+        assert (await router(PRICED, policy, quality=0.5, pool=pool).decide(ASK)).choice.model == "mid"
+
+
+async def test_a_model_that_the_dial_ranks_lower_is_not_missed_when_it_is_down() -> None:
+    policy = Scripted(["small", "mid", "large"], BY_QUALITY)
+    decision = await router(PRICED, policy, quality=0.5, pool=Pool({"large"})).decide(ASK)
+    assert decision.reason == "routed"
+    decision = await router(PRICED, policy, quality=0.5, pool=Pool({"mid"})).decide(ASK)
+    assert (decision.choice.model, decision.detail) == ("small", "mid ranks higher and is down")
+
+
+async def test_turning_the_dial_moves_a_session() -> None:
+    made = router(PRICED, Scripted(["small", "mid", "large"], BY_QUALITY))
+    assert (await made.decide(in_session())).choice.model == "large"
+    decision = await made.decide(in_session(dial=Dial(quality=0.5)))
+    assert (decision.choice.model, decision.reason) == ("mid", "routed")
+
+
+async def test_a_cap_is_a_mask_whoever_chooses() -> None:
+    policy = Scripted(["small", "mid", "large"], BY_QUALITY)
+    made = router(PRICED, policy, rules=[rule("r", "large", header="x-force")])
+    assert names(await made.decide(dialled(max_cost=2.0))) == ["mid", "small"]
+    assert names(await made.decide(dialled(key_max_cost=1.5, max_cost=5.0))) == ["small"]
+    ruled = RoutingRequest(ask="hello", headers={"x-force": "1"}, dial=Dial(key_max_cost=2.0))
+    assert ((await made.decide(ruled)).reason, names(await made.decide(ruled))) == ("routed", ["mid", "small"])
+    policy.answer = RoutingUnavailableError("late")
+    assert names(await made.decide(dialled(max_cost=1.0))) == ["small"]
+    # A shorter answer costs less.
+    short = RoutingRequest(ask="hello", max_tokens=10, dial=Dial(max_cost=1.0))
+    assert len((await made.decide(short)).candidates) == 3
+
+
+async def test_a_cap_that_nothing_fits_is_refused_and_names_the_cheapest() -> None:
+    made = router(PRICED, Scripted(["small", "mid", "large"], BY_QUALITY))
+    with pytest.raises(RequestError, match=r"'small', is expected to cost 1 seconds"):
+        await made.decide(dialled(max_cost=0.5))
+    with pytest.raises(CostCapError, match=r"this key may spend 0\.5"):
+        await made.decide(dialled(key_max_cost=0.5))
+
+
+async def test_a_pinned_model_is_held_to_the_caps() -> None:
+    made = router([*PRICED, model("free")], Scripted(["small"], ranked(small=1.0)))
+    assert (await made.pin("large", dialled(max_cost=10.0))).reason == "pinned"
+    with pytest.raises(CostCapError, match="'large'"):
+        await made.pin("large", dialled(key_max_cost=5.0, max_cost=7.0))
+    with pytest.raises(RequestError, match="'large'"):
+        await made.pin("large", dialled(key_max_cost=20.0, max_cost=7.0))
+    with pytest.raises(CostCapError, match="not known"):
+        await made.pin("free", dialled(key_max_cost=1e9))
+
+
+@pytest.mark.parametrize(
+    ("fields", "header"), [({"quality": 0.9}, "x-gateway-quality"), ({"max_cost": 5.0}, "x-gateway-max-cost")]
+)
+async def test_a_dial_without_costs_is_a_400_that_says_which_are_missing(fields: dict[str, Any], header: str) -> None:
+    made = router([*PRICED, model("free")], Scripted(["small", "free"], ranked(free=0.9, small=0.1)))
+    with pytest.raises(RequestError, match=f"{header}: .*'free' has no seconds_per_token") as refused:
+        await made.decide(dialled(**fields))
+    assert refused.value.param == header
+    assert (await made.decide(dialled(quality=1.0))).choice.model == "free"
+
+
+async def test_a_policy_without_probabilities_is_not_moved_by_the_dial() -> None:
+    policy = Scripted(["small", "large"], [RankedModel("large"), RankedModel("small")])
+    assert names(await router(PRICED, policy, quality=0.0).decide(ASK)) == ["large", "small"]
 
 
 # When the policy cannot rank
@@ -315,6 +489,7 @@ async def test_a_learned_decision_carries_the_bundle_and_the_whole_ranking(tmp_p
     assert names(decision) == ["a", "c"]
     assert [entry.model for entry in decision.ranking] == ["b", "a", "c"]
     assert decision.bundle_digest == saved.digest == made.bundle_digest
+    assert decision.novelty == 0.0
     assert (empty.reason, empty.detail) == ("default", "the request has no text to route on")
     assert (broken.reason, broken.detail) == ("fallback", "the encoder failed (ValueError)")
 
@@ -328,16 +503,27 @@ SUBSETS = st.frozensets(st.sampled_from(POOL))
 
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[Router, dict[str, ModelSettings], Pool, RoutingRequest]:
-    models = [model(name, tools=draw(st.booleans()), context_tokens=draw(st.none() | st.just(50))) for name in POOL]
+    models = [
+        model(
+            name,
+            tools=draw(st.booleans()),
+            context_tokens=draw(st.none() | st.just(50)),
+            seconds_per_token=draw(st.sampled_from([0.01, 0.02, 0.1])),
+        )
+        for name in POOL
+    ]
     known = draw(SUBSETS)
     order = draw(st.permutations(sorted(known)))
     answer: Any = draw(
-        st.just([RankedModel(name, draw(st.floats(0, 1))) for name in order])
+        st.just([RankedModel(name, draw(st.floats(0, 1)), is_pending=draw(st.booleans())) for name in order])
         | st.sampled_from([RoutingUnavailableError("late"), NothingToRouteOnError("empty")])
     )
     rules = [rule(f"r{i}", name, header="x-rule") for i, name in enumerate(draw(st.lists(st.sampled_from(POOL))))]
     pool = Pool(draw(SUBSETS))
-    made = router(models, Scripted(known, answer), default=draw(st.sampled_from(POOL)), rules=rules, pool=pool)
+    default = draw(st.sampled_from(POOL))
+    policy = Scripted(known, answer, **{default: draw(st.floats(0, 1))})
+    stand_in = draw(st.none() | st.sampled_from(POOL))
+    made = router(models, policy, default=default, rules=rules, pool=pool, abstain_to=stand_in)
     request = RoutingRequest(
         ask="hello",
         needs=frozenset({"tools"}) if draw(st.booleans()) else frozenset(),
@@ -345,6 +531,11 @@ def worlds(draw: st.DrawFn) -> tuple[Router, dict[str, ModelSettings], Pool, Rou
         session_id=draw(st.none() | st.just("s")),
         allowed_models=draw(st.none() | SUBSETS),
         headers={"x-rule": "1"} if draw(st.booleans()) else {},
+        dial=Dial(
+            quality=draw(st.none() | st.floats(0, 1)),
+            max_cost=draw(st.none() | st.sampled_from([0.5, 1.5, 20.0])),
+            key_max_cost=draw(st.none() | st.sampled_from([1.5, 20.0])),
+        ),
     )
     return made, {entry.name: entry for entry in models}, pool, request
 
@@ -367,3 +558,5 @@ async def test_every_candidate_is_allowed_capable_and_healthy(
             assert request.allowed_models is None or name in request.allowed_models
             assert "tools" not in request.needs or models[name].tools
             assert models[name].context_tokens is None or request.prompt_tokens < 50
+            cost = 100 * (models[name].seconds_per_token or 0)
+            assert request.dial.cap is None or cost <= request.dial.cap

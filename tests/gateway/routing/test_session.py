@@ -1,4 +1,4 @@
-from gateway.routing.base import RankedModel, RoutingRequest
+from gateway.routing.base import RoutingRequest
 from gateway.routing.session import Sessions
 from gateway.state.memory import MemoryState
 from tests.gateway.routing.samples import BrokenState
@@ -72,8 +72,7 @@ async def test_a_store_that_is_down_is_asked_once_and_passed_over() -> None:
 
 def test_the_session_keeps_its_model_up_to_the_margin() -> None:
     sessions = Sessions(MemoryState(), margin=0.25, ttl_s=60.0)
-    kept = RankedModel("a", 0.25)
-    assert sessions.keeps(kept, RankedModel("b", 0.5))
-    assert not sessions.keeps(kept, RankedModel("b", 0.5625))
-    assert sessions.keeps(kept, RankedModel("b"))
-    assert sessions.keeps(RankedModel("a"), RankedModel("b", 0.9))
+    assert sessions.keeps(0.25)
+    assert not sessions.keeps(0.3125)
+    assert sessions.keeps(-0.5)
+    assert sessions.keeps(None)
