@@ -1,15 +1,16 @@
 """The router bundle: a directory with everything the gateway needs to score a query, and proof that it is whole.
 
     router.json           the manifest (router_core/manifest.py)
-    router.safetensors    float32 tensors; D = encoder dimensions, P = width of the routing space, M = models
-        llm_embeddings    (M, P)  one vector per LLM, rows in the manifest's order
-        projection.weight (P, D)  the head on a frozen encoder; absent when the encoder itself was trained (P = D)
-        projection.bias   (P,)    present exactly when projection.weight is
-    encoder/              only when the encoder was fine-tuned: its sentence-transformers folder
+    router.safetensors    tensors by what reads them, all float32 but the last:
+        encoder.*                of the `features` encoder (features.py)
+        scorer.*                 of the scorer that the manifest names (scoring/)
+        calibration.*, novelty.* of scoring/calibration.py and scoring/novelty.py
+        training.question_hashes uint64, rising: `question_hash` of every training question; optional
+    encoder/              only when the bundle carries a neural encoder: its sentence-transformers folder
 
 Promise: `load_bundle` gives a bundle only if every listed file is there with its size and sha256, nothing is there that
-the manifest does not list, no file is a link or a pickle, and every tensor has its shape and is finite. Otherwise it
-raises BundleError, one line that names the file. `save_bundle` publishes all of it at once or nothing.
+the manifest does not list, no file is a link or a pickle, and every tensor is known, has its shape and is finite.
+Otherwise it raises BundleError, one line that names the file. `save_bundle` publishes all of it at once or nothing.
 
 Leaves out: loading the encoder, which needs torch; see encoder_files.py for where its weights are.
 """
@@ -19,6 +20,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -28,46 +30,51 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from router_core.errors import BundleError
+from router_core.features import FeaturesEncoder
 from router_core.manifest import (
     BUNDLED_ENCODER,
     ENCODER_FOLDER,
     MANIFEST_NAME,
     WEIGHTS_NAME,
+    AbstentionSpec,
     BundleManifest,
+    CalibrationSpec,
     DataEntry,
     EncoderSpec,
+    FeaturesSpec,
     FileEntry,
     Parent,
+    ScorerSpec,
+    SentenceEncoderSpec,
     parse_manifest,
 )
 from router_core.publish import publish_directory
+from router_core.scoring.learned import LearnedRouter, Scores
+from router_core.tensors import AnyArray, Tensors
 
 __all__ = [
     "BUNDLED_ENCODER",
+    "AbstentionSpec",
     "BundleManifest",
+    "CalibrationSpec",
     "DataEntry",
     "EncoderSpec",
+    "FeaturesSpec",
     "FileEntry",
     "Parent",
     "RouterBundle",
-    "RouterWeights",
+    "ScorerSpec",
+    "Scores",
+    "SentenceEncoderSpec",
     "load_bundle",
+    "question_hash",
     "save_bundle",
 ]
 
-FloatArray = npt.NDArray[np.float32]
+QUESTION_HASHES = "training.question_hashes"
 
 # A pickle runs code when it is opened; these are the names it usually goes by.
 _PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".joblib"})
-
-
-@dataclass(frozen=True)
-class RouterWeights:
-    """The tensors of a bundle, float32: `llm_embeddings` (M, P), and the head (P, D) + (P,), or None for no head."""
-
-    llm_embeddings: FloatArray
-    projection_weight: FloatArray | None = None
-    projection_bias: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,10 @@ class RouterBundle:
     path: Path
     digest: str
     manifest: BundleManifest
-    weights: RouterWeights
+    tensors: Mapping[str, AnyArray]
+    router: LearnedRouter
+    features: FeaturesEncoder | None
+    """The encoder, if it is the `features` one, whose tensors are the bundle's own."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -88,6 +98,11 @@ class RouterBundle:
     def encoder(self) -> EncoderSpec:
         """Which encoder makes the vectors that this bundle scores."""
         return self.manifest.encoder
+
+    @property
+    def question_hashes(self) -> npt.NDArray[np.uint64] | None:
+        """`question_hash` of every training question, rising; None where the bundle does not say."""
+        return self.tensors.get(QUESTION_HASHES)
 
     @property
     def encoder_path(self) -> Path | None:
@@ -111,9 +126,10 @@ def save_bundle(
     *,
     models: Sequence[str],
     encoder: EncoderSpec,
-    weights: RouterWeights,
-    temperature: float,
-    confidence_temperature: float,
+    scorer: ScorerSpec,
+    tensors: Mapping[str, AnyArray],
+    calibration: CalibrationSpec | None = None,
+    abstention: AbstentionSpec | None = None,
     data: Sequence[DataEntry] = (),
     parents: Sequence[Parent] = (),
     training: Mapping[str, JsonValue] | None = None,
@@ -127,17 +143,19 @@ def save_bundle(
     destination = Path(path)
     if destination.exists() and not _is_replaceable(destination):
         raise BundleError(f"{destination}: exists and is not a router bundle; it will not be overwritten")
-    _check_weights(weights, len(models), encoder.dimensions, str(destination))
     try:
         with publish_directory(destination) as draft:
-            (draft / WEIGHTS_NAME).write_bytes(save_tensors(_tensors_of(weights)))
+            (draft / WEIGHTS_NAME).write_bytes(
+                save_tensors({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)})
+            )
             if encoder_folder is not None:
                 shutil.copytree(encoder_folder, draft / ENCODER_FOLDER)
             manifest = BundleManifest(
                 models=tuple(models),
                 encoder=encoder,
-                temperature=temperature,
-                confidence_temperature=confidence_temperature,
+                scorer=scorer,
+                calibration=calibration or CalibrationSpec(),
+                abstention=abstention,
                 files=_file_entries(draft),
                 data=tuple(data),
                 parents=tuple(parents),
@@ -175,9 +193,16 @@ def _load_verified(root: Path) -> RouterBundle:
         len(weights_content),
         hashlib.sha256(weights_content).hexdigest(),
     )
-    weights = _parse_weights(weights_content, str(root / WEIGHTS_NAME))
-    _check_weights(weights, len(manifest.models), manifest.encoder.dimensions, str(root / WEIGHTS_NAME))
-    return RouterBundle(path=root, digest=hashlib.sha256(content).hexdigest(), manifest=manifest, weights=weights)
+    tensors = _parse_tensors(weights_content, str(root / WEIGHTS_NAME))
+    router, features = _readers(manifest, tensors, str(root / WEIGHTS_NAME))
+    return RouterBundle(
+        path=root,
+        digest=hashlib.sha256(content).hexdigest(),
+        manifest=manifest,
+        tensors=MappingProxyType(tensors),
+        router=router,
+        features=features,
+    )
 
 
 def _check_listing(root: Path, manifest: BundleManifest) -> None:
@@ -217,53 +242,31 @@ def _check_digest(path: Path, entry: FileEntry, size: int, digest: str) -> None:
         raise BundleError(f"{path}: sha256 is {digest[:12]}..., {MANIFEST_NAME} says {entry.sha256[:12]}...: altered")
 
 
-def _parse_weights(content: bytes, where: str) -> RouterWeights:
+def _parse_tensors(content: bytes, where: str) -> dict[str, AnyArray]:
     try:
-        tensors = load_tensors(content)
+        return load_tensors(content)
     # KeyError: a dtype that numpy does not have (bfloat16 and float8), which safetensors looks up in a dict.
     except (SafetensorError, KeyError) as error:
         raise BundleError(f"{where}: not a float32 safetensors file: {error}") from error
-    extra = sorted(tensors.keys() - {"llm_embeddings", "projection.weight", "projection.bias"})
-    if extra:
-        raise BundleError(f"{where}: unknown tensor {extra[0]!r}")
-    if "llm_embeddings" not in tensors:
-        raise BundleError(f"{where}: tensor 'llm_embeddings' is missing")
-    return RouterWeights(
-        llm_embeddings=tensors["llm_embeddings"],
-        projection_weight=tensors.get("projection.weight"),
-        projection_bias=tensors.get("projection.bias"),
-    )
 
 
-def _check_weights(weights: RouterWeights, models: int, dimensions: int, where: str) -> None:
-    for name, tensor in _tensors_of(weights).items():
-        if tensor.dtype != np.float32:
-            raise BundleError(f"{where}: {name}: dtype is {tensor.dtype}, expected float32")
-        if not np.isfinite(tensor).all():
-            raise BundleError(f"{where}: {name}: holds NaN or infinity")
-    width = weights.llm_embeddings.shape[-1] if weights.llm_embeddings.ndim == 2 else 0
-    expected: dict[str, tuple[int, ...]] = {"llm_embeddings": (models, width)}
-    if weights.projection_weight is None and weights.projection_bias is None:
-        expected["llm_embeddings"] = (models, dimensions)
-    elif weights.projection_weight is None or weights.projection_bias is None:
-        raise BundleError(f"{where}: projection.weight and projection.bias come together; one is missing")
-    else:
-        expected |= {"projection.weight": (width, dimensions), "projection.bias": (width,)}
-    for name, tensor in _tensors_of(weights).items():
-        if tensor.shape != expected[name] or 0 in tensor.shape:
-            raise BundleError(
-                f"{where}: {name}: shape is {tensor.shape}, expected {expected[name]} "
-                f"for {models} models and an encoder of {dimensions} dimensions"
-            )
+def _readers(
+    manifest: BundleManifest, named: Mapping[str, AnyArray], where: str
+) -> tuple[LearnedRouter, FeaturesEncoder | None]:
+    """What reads the tensors. Each takes its own, so that none is missing, unknown, misshapen or not finite."""
+    tensors = Tensors(named, where, {"M": len(manifest.models), "D": manifest.encoder.dimensions})
+    spec = manifest.encoder
+    features = FeaturesEncoder(spec, tensors) if isinstance(spec, FeaturesSpec) else None
+    router = LearnedRouter(manifest, tensors)
+    tensors.take_hashes(QUESTION_HASHES)
+    tensors.refuse_rest()
+    return router, features
 
 
-def _tensors_of(weights: RouterWeights) -> dict[str, FloatArray]:
-    tensors = {
-        "llm_embeddings": weights.llm_embeddings,
-        "projection.weight": weights.projection_weight,
-        "projection.bias": weights.projection_bias,
-    }
-    return {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items() if tensor is not None}
+def question_hash(question: str) -> int:
+    """64 bits of the SHA-256 of a question, case and spacing put aside: what a duplicate shares."""
+    folded = " ".join(question.casefold().split()).encode("utf-8", "replace")
+    return int.from_bytes(hashlib.sha256(folded).digest()[:8], "little")
 
 
 def _file_entries(root: Path) -> dict[str, FileEntry]:

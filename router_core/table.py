@@ -2,9 +2,12 @@
 
 Two JSON Lines formats (one object a line, UTF-8, `.gz` allowed; empty lines are skipped):
 
-    query file       {"id", "question", "task", "answer": AnswerSpec, "template"?}
-    training table   {"id", "question", "task": str | null, "cluster_id": int | null,
+    query file       {"id", "question", "task", "answer": AnswerSpec, "template"?, "group"?}
+    training table   {"id", "question", "task": str | null, "cluster_id": int | null, "group": str | null,
                       "scores": {model: 0..1}, "samples": answers drawn per model, at least 1}
+
+Rows of one `group` (a wording, a conversation, a user) are never split between fitting and judging, so that what is
+judged is how a router does on groups that it has not seen.
 
 `read_table` also reads the files that RouterDC published: one JSON list of {"question", "scores", "cluster_id"?}. Such
 rows have no id, task or sample count; they get the id "<file>:<row>", no task and 1 sample.
@@ -44,6 +47,7 @@ class Query(BaseModel):
     task: str
     answer: AnswerSpec
     template: str | None = None
+    group: str | None = None
 
 
 class TableRow(BaseModel):
@@ -55,6 +59,7 @@ class TableRow(BaseModel):
     question: str
     task: str | None = None
     cluster_id: int | None = None
+    group: str | None = None
     scores: dict[ModelName, Score] = Field(min_length=1)
     samples: int = Field(default=1, ge=1)
 
@@ -81,6 +86,11 @@ class Table:
     def cluster_ids(self) -> list[int | None]:
         """The cluster of each row; None where the file gives none."""
         return [row.cluster_id for row in self.rows]
+
+    @property
+    def groups(self) -> list[str | None]:
+        """The group of each row; None where the file gives none."""
+        return [row.group for row in self.rows]
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -37,6 +37,7 @@ JOBS: Mapping[Name, Job] = MappingProxyType(
         ("pool", "score"): Job("router_training.pool.job", "ask every model every query; write the training table"),
         ("router", "train"): Job("router_training.routers.job", "train a RouterDC router on a table; write a bundle"),
         ("router", "evaluate"): Job("router_training.evaluate.job", "compare a bundle with every single model"),
+        ("router", "report"): Job("router_training.evaluate.page.job", "the same and more as a page with charts"),
     }
 )
 

@@ -10,49 +10,47 @@ as fractions from 0 to 1, PATH as it was given without its metric; the mean is u
 is the number of all queries. What each figure is stands in routed_accuracy.py. Intervals are 95% percentile bootstraps
 over the queries of each file; those of "routed - best single" and "routed - file best" are paired query by query.
 
-Promises: nothing is guessed: a missing metric, an unreadable file or a table without one of the bundle's models is
-refused before the encoder is loaded.
+Questions that stand verbatim in the bundle's training data are counted and named; they stay in every figure unless
+`--strict-splits` refuses the run.
+
+Promises: everything that can be refused is refused before the encoder is loaded (judging.py).
 """
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from tqdm import tqdm
-
-from router_core.bundle import RouterBundle, load_bundle
+from router_core.bundle import load_bundle
 from router_core.publish import publish_file
-from router_core.scoring import scorer_from_bundle
-from router_core.table import Table, read_table
-from router_training.errors import DataError, JobConfigError
-from router_training.evaluate.report import render_report
+from router_training.errors import JobConfigError
+from router_training.evaluate.abstention import default_of
+from router_training.evaluate.costs import read_costs
+from router_training.evaluate.judging import (
+    duplicate_lines,
+    encoder_of,
+    judge,
+    read_evaluation_files,
+    refuse_duplicates,
+)
+from router_training.evaluate.report import render_costs, render_report
 from router_training.evaluate.routed_accuracy import (
-    METRICS,
-    Metric,
     RoutedFile,
     accuracies_of_file,
     best_single_model,
-    credit_of_scores,
     mean_accuracies,
 )
-from router_training.routers.encoder import FloatArray, load_bundle_encoder
-
-Embed = Callable[[Sequence[str]], FloatArray]
-
-
-@dataclass(frozen=True)
-class EvaluationFile:
-    """A table, its metric and its path as the user wrote it."""
-
-    name: str
-    metric: Metric
-    table: Table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the job."""
+    add_judging_arguments(parser)
+    parser.add_argument("--json", type=Path, metavar="OUT", help="Also write the figures to this file.")
+
+
+def add_judging_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags that `evaluate` and `report` share."""
     parser.add_argument("--bundle", required=True, type=Path, metavar="DIR", help="The router bundle to judge.")
     parser.add_argument(
         "--data",
@@ -61,7 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE:METRIC",
         help="Tables, each with multi_attempt (the score counts) or probability (a score above 0 counts 1).",
     )
-    parser.add_argument("--json", type=Path, metavar="OUT", help="Also write the figures to this file.")
+    parser.add_argument(
+        "--costs",
+        nargs="+",
+        metavar="MODEL=COST",
+        help="What a query costs with each model, or a YAML or JSON file of them; adds the cost-quality curve.",
+    )
+    parser.add_argument(
+        "--strict-splits", action="store_true", help="Refuse data with questions that the bundle was trained on."
+    )
     parser.add_argument("--resamples", type=int, default=2000, help="Bootstrap resamples. Default: 2000")
     parser.add_argument("--seed", type=int, default=0, help="Of the bootstrap. Default: 0")
     parser.add_argument("--device", default="cpu", help="Torch device of the encoder. Default: cpu")
@@ -69,50 +75,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print. Raises RouterTrainingError, RouterCoreError."""
-    if args.resamples < 1 or args.seed < 0:
-        raise JobConfigError("--resamples must be at least 1 and --seed at least 0")
+    refuse_bad_bootstrap(args)
     bundle = load_bundle(args.bundle)
-    files = [read_evaluation_file(text, bundle.models) for text in args.data]
-    _refuse_repeats([file.name for file in files])
-    encoder = load_bundle_encoder(bundle, device=args.device)
-
-    def embed(texts: Sequence[str]) -> FloatArray:
-        return encoder.embed(texts, progress=lambda steps: tqdm(steps, desc="embed", unit="batch", mininterval=1))
-
-    routed = [route_file(bundle, file, embed) for file in files]
+    costs = read_costs(args.costs, bundle.models) if args.costs else None
+    files = read_evaluation_files(args.data, bundle.models)
+    if args.strict_splits:
+        refuse_duplicates(bundle, files)
+    encode = encoder_of(bundle, args.device)
+    judged = [judge(bundle, file, encode) for file in files]
     for file in files:
         extra = [model for model in file.table.models if model not in bundle.models]
         if extra:
             print(f"{file.name}: not in the bundle, so left out of every figure: {', '.join(extra)}")
-    print(render_report(bundle.models, routed, [file.metric for file in files], args.resamples, args.seed))
+    for line in duplicate_lines(judged):
+        print(line)
+    print(render_report(bundle.models, judged, args.resamples, args.seed, default_of(bundle)))
+    if costs is not None:
+        print("\n" + render_costs(bundle.models, judged, costs))
     if args.json is not None:
-        _write_json(args.json, routed)
+        _write_json(args.json, [file.routed for file in judged])
         print(f"wrote {args.json}")
     return 0
 
 
-def read_evaluation_file(text: str, models: Sequence[str]) -> EvaluationFile:
-    """Read FILE:METRIC. Raises JobConfigError for a bad metric, TableError, DataError if one of `models` is missing."""
-    path, colon, suffix = text.rpartition(":")
-    metric = next((metric for metric in METRICS if metric == suffix), None)
-    if not colon or not path or metric is None:
-        raise JobConfigError(f"--data {text}: must end in :{' or :'.join(METRICS)}, as in results.jsonl:{METRICS[0]}")
-    table = read_table(path)
-    missing = [model for model in models if model not in table.models]
-    if missing:
-        raise DataError(
-            f"{path}: does not score {', '.join(missing)}, which the bundle routes to; it scores "
-            f"{', '.join(table.models)}"
-        )
-    return EvaluationFile(path, metric, table)
-
-
-def route_file(bundle: RouterBundle, file: EvaluationFile, embed: Embed) -> RoutedFile:
-    """The bundle's choice for every query of a file; columns in the bundle's order."""
-    columns = [file.table.models.index(model) for model in bundle.models]
-    scores = scorer_from_bundle(bundle).score(embed(file.table.questions))
-    credit = credit_of_scores(file.table.scores[:, columns], file.metric)
-    return RoutedFile(file.name, credit, scores.ranking()[:, 0])
+def refuse_bad_bootstrap(args: argparse.Namespace) -> None:
+    """Raise JobConfigError for a bootstrap that cannot be drawn."""
+    if args.resamples < 1 or args.seed < 0:
+        raise JobConfigError("--resamples must be at least 1 and --seed at least 0")
 
 
 def figures(files: Sequence[RoutedFile]) -> dict[str, object]:
@@ -130,9 +119,3 @@ def _write_json(path: Path, files: Sequence[RoutedFile]) -> None:
         publish_file(path, (json.dumps(figures(files), indent=2, ensure_ascii=False) + "\n").encode())
     except OSError as error:
         raise JobConfigError(f"--json {path}: cannot be written: {error}") from error
-
-
-def _refuse_repeats(names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise JobConfigError(f"--data {twice[0]}: given twice; its figures would be counted twice in the mean")

@@ -96,14 +96,14 @@ def mean_accuracies(parts: Sequence[Accuracies]) -> Accuracies:
     )
 
 
-def bootstrap_interval(values_by_file: Sequence[Floats], *, resamples: int, seed: int) -> Interval:
-    """95% percentile interval of the unweighted mean over files of the mean over queries.
+def bootstrap_interval(values_by_file: Sequence[Floats], *, resamples: int, seed: int, level: float = 0.05) -> Interval:
+    """Percentile interval (95% for `level` 0.05) of the unweighted mean over files of the mean over queries.
 
     Queries are resampled within each file. For a paired comparison pass per-query differences of two routers.
     """
     rng = np.random.default_rng(seed)
     means_F_R = [_resampled_means(values, resamples, rng) for values in values_by_file]
-    low, high = np.percentile(np.mean(means_F_R, axis=0), [2.5, 97.5])
+    low, high = np.percentile(np.mean(means_F_R, axis=0), [50 * level, 100 - 50 * level])
     return float(low), float(high)
 
 

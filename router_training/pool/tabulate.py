@@ -19,6 +19,7 @@ def table_rows(
             id=query.id,
             question=query.question,
             task=query.task,
+            group=query.group,
             scores={model: _share_right(query, model, samples, entries) for model in models},
             samples=samples,
         )

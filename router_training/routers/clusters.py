@@ -1,4 +1,4 @@
-"""Which queries belong together: the clusters of RouterDC's sample-sample loss.
+"""Which queries belong together: the clusters of RouterDC's sample-sample loss, and of the `clusters` method.
 
 kmeans   k-means on the frozen encoder's vectors (scikit-learn), as in the paper but without its t-SNE step
 table    the cluster_id that the training table carries (RouterDC's own data does)
@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from router_core.scoring.base import FloatArray
 from router_training.errors import DataError
-from router_training.routers.encoder import FloatArray
+from router_training.routers.one_thread import one_thread
 
 ClusterSource = Literal["kmeans", "table", "task"]
 IntArray = npt.NDArray[np.int64]
@@ -24,7 +25,8 @@ def kmeans_clusters(embeddings_N_D: FloatArray, *, count: int, seed: int) -> Int
 
     distinct = len(np.unique(embeddings_N_D, axis=0))
     model = KMeans(n_clusters=min(count, distinct), n_init=4, random_state=seed)
-    return np.asarray(model.fit_predict(embeddings_N_D), dtype=np.int64)
+    with one_thread():
+        return np.asarray(model.fit_predict(embeddings_N_D), dtype=np.int64)
 
 
 def table_clusters(cluster_ids: Sequence[int | None]) -> IntArray:

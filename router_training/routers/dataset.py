@@ -43,6 +43,7 @@ class RouterData:
     questions: tuple[str, ...]
     tasks: tuple[str, ...]
     cluster_ids: tuple[int | None, ...]
+    groups: tuple[str | None, ...]
     scores: Floats
     credit: Floats
     entries: tuple[DataEntry, ...] = ()
@@ -79,10 +80,28 @@ def read_router_data(files: Sequence[DataFile]) -> RouterData:
             for task in table.tasks
         ),
         cluster_ids=tuple(cluster for table in tables for cluster in table.cluster_ids),
+        groups=tuple(group for table in tables for group in table.groups),
         scores=np.concatenate(scores),
         credit=np.concatenate(credits_),
         entries=tuple(data_entry(file.path, table) for file, table in zip(files, tables, strict=True)),
     )
+
+
+def refuse_unlearnable(data: RouterData) -> None:
+    """Raise DataError for a table from which no choice between models can be learned.
+
+    That is: one model alone, a model that earns nothing on any row, or rows that all credit every model the same.
+    """
+    first, last = 1, len(data)
+    if len(data.models) < 2:
+        raise DataError(f"data: the tables score {data.models[0]!r} alone; a router needs at least two models")
+    for column, model in enumerate(data.models):
+        if not (data.credit[:, column] > 0).any():
+            raise DataError(f"data: model {model!r} has no right answer in rows {first} to {last}; leave it out")
+    if (data.credit == data.credit[0, 0]).all():
+        raise DataError(
+            f"data: rows {first} to {last} credit every model {data.credit[0, 0]:g}: a single class, nothing to learn"
+        )
 
 
 def data_entry(path: Path, table: Table) -> DataEntry:

@@ -1,48 +1,89 @@
-"""The sentence encoder as the trainer runs it: frozen, and later by the gateway in exactly the same way.
+"""Encoders as the trainer runs them, in exactly the way the gateway does: a sentence-transformers model, or a bundle's.
 
 Promises: the text is cut to `max_tokens` tokens from `truncation_side` by the encoder's own tokenizer; the spec carries
 the digest of the weights, so the gateway can refuse any others; weights are read from safetensors, never from a pickle,
 unless the encoder is to be fine-tuned (its export is safetensors again).
 
-Leaves out: fine-tuning, which is in vectors.py.
+Leaves out: fine-tuning, which is in vectors.py, and exporting, which is in encoder_export.py.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from router_core.bundle import EncoderSpec, RouterBundle
+from router_core.bundle import RouterBundle, SentenceEncoderSpec
 from router_core.encoder_files import locate_encoder, weights_digest
+from router_core.encoder_text import cut_text, lost_shares
 from router_core.errors import BundleError
+from router_core.exported_encoder import ExportedEncoder
+from router_core.tensors import FloatArray
 from router_training.errors import JobConfigError
 
-FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[Iterable[int]], Iterable[int]]
+
+
+def _silent(steps: Iterable[int]) -> Iterable[int]:
+    return steps
+
+
+class BundleEncoder(Protocol):
+    """What every bundle's encoder can do, whatever runs it."""
+
+    def encode(self, texts: Sequence[str], *, progress: Progress = _silent) -> tuple[FloatArray, FloatArray]:
+        """Vectors (N, D) and the share of each text that was cut off, (N,). `progress` wraps the loop over batches."""
+        ...
 
 
 @dataclass(frozen=True)
 class SentenceEncoder:
     """A loaded sentence-transformers model (`model`, on its device) and its bundle entry."""
 
-    spec: EncoderSpec
+    spec: SentenceEncoderSpec
     model: Any
 
-    def embed(
-        self, texts: Sequence[str], *, batch_size: int = 32, progress: Progress = lambda steps: steps
-    ) -> FloatArray:
-        """Embed N texts, (N, D). `progress` wraps the loop over batches; long texts come first."""
+    def encode(
+        self, texts: Sequence[str], *, batch_size: int = 32, progress: Progress = _silent
+    ) -> tuple[FloatArray, FloatArray]:
+        """Vectors (N, D) and the share of each text that was cut off, (N,). Long texts come first in `progress`."""
+        spec = self.spec
+        cut = [cut_text(text, max_tokens=spec.max_tokens, truncation_side=spec.truncation_side) for text in texts]
         # Batches of like length waste no padding, and a batch that does not fit in memory fails at once.
-        order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
-        result = np.zeros((len(texts), self.spec.dimensions), dtype=np.float32)
+        order = sorted(range(len(cut)), key=lambda index: -len(cut[index][0]))
+        vectors_N_D = np.zeros((len(cut), spec.dimensions), dtype=np.float32)
+        lost_N = np.zeros(len(cut), dtype=np.float32)
         for start in progress(range(0, len(order), batch_size)):
             chosen = order[start : start + batch_size]
-            batch = [encodable(texts[index]) for index in chosen]
-            result[chosen] = self.model.encode(batch, batch_size=batch_size, show_progress_bar=False)
-        return result
+            batch = [cut[index] for index in chosen]
+            lost_N[chosen] = lost_shares(self.model.tokenizer, batch, spec.max_tokens)
+            vectors_N_D[chosen] = self.model.encode(
+                [text for text, _ in batch], batch_size=batch_size, show_progress_bar=False
+            )
+        return vectors_N_D, lost_N
+
+    def embed(self, texts: Sequence[str], *, batch_size: int = 32, progress: Progress = _silent) -> FloatArray:
+        """The vectors (N, D) of `encode` alone."""
+        return self.encode(texts, batch_size=batch_size, progress=progress)[0]
+
+
+@dataclass(frozen=True)
+class InChunks:
+    """An encoder that knows no progress (of the bundle's tensors, or exported), some texts at a time."""
+
+    encode_some: Callable[[Sequence[str]], tuple[FloatArray, FloatArray]]
+    dimensions: int
+    chunk: int = 256
+
+    def encode(self, texts: Sequence[str], *, progress: Progress = _silent) -> tuple[FloatArray, FloatArray]:
+        """Vectors (N, D) and the share of each text that was cut off, (N,)."""
+        vectors_N_D = np.zeros((len(texts), self.dimensions), dtype=np.float32)
+        lost_N = np.zeros(len(texts), dtype=np.float32)
+        for start in progress(range(0, len(texts), self.chunk)):
+            some = slice(start, start + self.chunk)
+            vectors_N_D[some], lost_N[some] = self.encode_some(texts[some])
+        return vectors_N_D, lost_N
 
 
 def load_encoder(
@@ -70,7 +111,7 @@ def load_encoder(
     model.max_seq_length = max_tokens
     model.tokenizer.truncation_side = truncation_side
     model.eval()
-    spec = EncoderSpec(
+    spec = SentenceEncoderSpec(
         name=name,
         digest=weights_digest(folder),
         dimensions=int(model.encode(["x"], show_progress_bar=False).shape[1]),
@@ -80,21 +121,44 @@ def load_encoder(
     return SentenceEncoder(spec=spec, model=model)
 
 
-def load_bundle_encoder(bundle: RouterBundle, *, device: str = "cpu") -> SentenceEncoder:
-    """Load the encoder that `bundle` carries or names. Raises JobConfigError, BundleError if its weights differ."""
+def load_bundle_encoder(bundle: RouterBundle, *, device: str = "cpu") -> BundleEncoder:
+    """Load the encoder that `bundle` holds, carries or names. Raises JobConfigError, BundleError if its weights differ.
+
+    A missing library is raised as ModuleNotFoundError.
+    """
     spec = bundle.encoder
+    if not isinstance(spec, SentenceEncoderSpec):
+        if bundle.features is None:
+            raise BundleError(f"{bundle.path}: its manifest names the encoder {spec.name!r}, which it does not hold")
+        return InChunks(bundle.features.encode, spec.dimensions)
+    if spec.runtime == "openvino":
+        return InChunks(_load_exported(bundle, spec, device).encode, spec.dimensions)
     encoder = load_encoder(
         str(bundle.encoder_path or spec.name),
         max_tokens=spec.max_tokens,
         truncation_side=spec.truncation_side,
         device=device,
     )
-    if encoder.spec.digest != spec.digest:
+    _check_digest(bundle, spec, encoder.spec.digest)
+    return encoder
+
+
+def _load_exported(bundle: RouterBundle, spec: SentenceEncoderSpec, device: str) -> ExportedEncoder:
+    if device != "cpu":
+        raise JobConfigError(f"device: {device!r}, but {bundle.path} carries an encoder exported for the CPU: use cpu")
+    folder = bundle.encoder_path
+    if folder is None:
+        raise BundleError(f"{bundle.path}: runtime openvino, but it carries no encoder")
+    _check_digest(bundle, spec, weights_digest(folder))
+    return ExportedEncoder(folder, spec)
+
+
+def _check_digest(bundle: RouterBundle, spec: SentenceEncoderSpec, digest: str) -> None:
+    if digest != spec.digest:
         raise BundleError(
-            f"{bundle.path}: encoder {spec.name!r} here has the weights {encoder.spec.digest[:12]}..., the bundle was "
+            f"{bundle.path}: encoder {spec.name!r} here has the weights {digest[:12]}..., the bundle was "
             f"trained with {spec.digest[:12]}...: use that encoder, or train the bundle again"
         )
-    return encoder
 
 
 def encodable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""From a fitted router to a bundle on disk: its weights, their origin and how well they did on held-out queries.
+"""From a fitted and judged router to a bundle on disk.
 
 The bundle says nothing about the machine that made it: data files are named without their folders, and there is no
 date, so the same run gives the same digest.
@@ -9,11 +9,23 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import JsonValue
 
-from router_core.bundle import BUNDLED_ENCODER, EncoderSpec, Parent, RouterBundle, RouterWeights, save_bundle
+from router_core.bundle import (
+    BUNDLED_ENCODER,
+    QUESTION_HASHES,
+    CalibrationSpec,
+    EncoderSpec,
+    Parent,
+    RouterBundle,
+    ScorerSpec,
+    SentenceEncoderSpec,
+    question_hash,
+    save_bundle,
+)
 from router_core.encoder_files import weights_digest
+from router_core.scoring.learned import CALIBRATION, NOVELTY, SCORER
+from router_core.tensors import AnyArray
 from router_training.evaluate.routed_accuracy import (
     Accuracies,
     RoutedFile,
@@ -21,80 +33,84 @@ from router_training.evaluate.routed_accuracy import (
     best_single_model,
     mean_accuracies,
 )
-from router_training.routers.calibration import fit_confidence_temperature
 from router_training.routers.config import RouterTrainConfig
-from router_training.routers.dataset import Indices, RouterData
-from router_training.routers.encoder import SentenceEncoder
-from router_training.routers.fitting import FittedRouter
-from router_training.routers.routerdc import RouterDC
+from router_training.routers.dataset import RouterData
+from router_training.routers.encoding import Encoded
+from router_training.routers.judged import Judged
+from router_training.routers.methods.base import FitData, Floats, Indices
 
 NOT_RECORDED = {"out", "data", "device"}
 
 
-def validation_files(data: RouterData, rows: Indices, similarities: npt.NDArray[np.float32]) -> tuple[RoutedFile, ...]:
-    """The router's choices on the given rows, one entry per task."""
-    choice = dict(zip(rows.tolist(), similarities.argmax(axis=1).tolist(), strict=True))
+def validation_files(data: FitData, rows: Indices, probability: Floats) -> tuple[RoutedFile, ...]:
+    """The router's choices on held-out rows, one entry per task."""
+    choice_N = probability.argmax(axis=1)
+    tasks = np.array([data.tasks[row] for row in rows])
+    credit = data.credit[rows]
     return tuple(
-        RoutedFile(task, data.credit[part], np.array([choice[row] for row in part], dtype=np.intp))
-        for task, part in data.rows_of_tasks(rows).items()
+        RoutedFile(task, credit[tasks == task], choice_N[tasks == task].astype(np.intp))
+        for task in sorted(set(tasks.tolist()))
     )
 
 
-def evaluation_of(data: RouterData, files: tuple[RoutedFile, ...]) -> dict[str, JsonValue]:
-    """What the manifest says about the validation split: figures per task and their mean."""
+def evaluation_of(data: FitData, models: tuple[str, ...], judged: Judged) -> dict[str, JsonValue]:
+    """What the manifest says of held-out queries: figures per task, their mean, how well calibrated."""
+    files = validation_files(data, judged.rows, judged.probability)
     best = best_single_model(files)
     parts = {file.name: accuracies_of_file(file, best) for file in files}
     return {
-        "split": "validation",
-        "best_single_model": data.models[best],
+        "split": "out of fold" if len(judged.rows) == len(data) else "validation",
+        "best_single_model": models[best],
         "tasks": {name: _rounded(part) for name, part in parts.items()},
         "mean": _rounded(mean_accuracies(list(parts.values()))),
+        "calibration": dict(judged.calibration.evaluation),
+        **{name: value for name, value in judged.notes.items() if name != "setting"},
     }
 
 
 def export_bundle(
-    config: RouterTrainConfig,
-    data: RouterData,
-    fitted: FittedRouter,
-    encoder: SentenceEncoder,
-    files: tuple[RoutedFile, ...],
-    similarities: npt.NDArray[np.float32],
-    validation_rows: Indices,
+    config: RouterTrainConfig, data: RouterData, fit_data: FitData, encoded: Encoded, judged: Judged
 ) -> RouterBundle:
     """Write the bundle to `config.out`. Raises BundleError."""
-    settings: dict[str, JsonValue] = config.model_dump(mode="json", exclude=NOT_RECORDED)
-    settings |= {
-        "k_positive": fitted.k_positive,
-        "k_negative": fitted.k_negative,
-        "learning_rate": config.step_size,
-        "projection": config.head_width,
-        "step": fitted.step,
+    hashes = np.array(sorted({question_hash(question) for question in data.questions}), dtype=np.uint64)
+    tensors: dict[str, AnyArray] = {
+        **encoded.tensors,
+        **{f"{SCORER}{name}": tensor for name, tensor in judged.fitted.tensors.items()},
+        **{f"{CALIBRATION}{name}": tensor for name, tensor in judged.calibration.tensors.items()},
+        **{f"{NOVELTY}{name}": tensor for name, tensor in judged.novelty.items()},
+        QUESTION_HASHES: hashes,
     }
+    settings: dict[str, JsonValue] = config.model_dump(mode="json", include=config.model_fields_set - NOT_RECORDED)
+    settings |= {"method": config.method, "seed": config.seed, "folds": config.folds, **judged.fitted.settings}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "encoder"
-        spec = encoder.spec
-        if config.train_encoder:
-            encoder.model.save(str(folder), create_model_card=False)
-            spec = EncoderSpec(**spec.model_dump() | {"name": BUNDLED_ENCODER, "digest": weights_digest(folder)})
         return save_bundle(
             config.out,
             models=data.models,
-            encoder=spec,
-            weights=weights_of(fitted.router),
-            temperature=config.temperature,
-            confidence_temperature=fit_confidence_temperature(similarities, data.credit[validation_rows]),
+            encoder=_bundled_encoder(encoded, folder) if config.train_encoder else encoded.spec,
+            scorer=ScorerSpec(name=judged.fitted.name, options=dict(judged.fitted.options)),
+            tensors=tensors,
+            calibration=CalibrationSpec(method=judged.calibration.method),
+            abstention=judged.abstention,
             data=data.entries,
-            parents=(Parent(name=encoder.spec.name, digest=encoder.spec.digest),),
+            parents=_parents(encoded.spec),
             training=settings,
-            evaluation=evaluation_of(data, files),
+            evaluation=evaluation_of(fit_data, data.models, judged),
             encoder_folder=folder if config.train_encoder else None,
         )
 
 
-def weights_of(router: RouterDC) -> RouterWeights:
-    """The trained tensors as the bundle holds them."""
-    tensors = {name: value.detach().cpu().numpy().astype(np.float32) for name, value in router.state_dict().items()}
-    return RouterWeights(tensors["llm_embeddings"], tensors.get("head.weight"), tensors.get("head.bias"))
+def _bundled_encoder(encoded: Encoded, folder: Path) -> EncoderSpec:
+    """Save the fine-tuned encoder to `folder`; its spec as part of the bundle."""
+    if encoded.model is None or not isinstance(encoded.spec, SentenceEncoderSpec):
+        raise ValueError("only a sentence encoder is fine-tuned")
+    encoded.model.model.save(str(folder), create_model_card=False)
+    changes = {"name": BUNDLED_ENCODER, "digest": weights_digest(folder)}
+    return SentenceEncoderSpec(**encoded.spec.model_dump() | changes)
+
+
+def _parents(spec: EncoderSpec) -> tuple[Parent, ...]:
+    return (Parent(name=spec.name, digest=spec.digest),) if isinstance(spec, SentenceEncoderSpec) else ()
 
 
 def _rounded(accuracies: Accuracies) -> dict[str, JsonValue]:

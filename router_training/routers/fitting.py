@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from router_core.scoring.base import FloatArray
 from router_training.errors import JobConfigError, TrainingError
 from router_training.routers.clusters import IntArray
 from router_training.routers.config import RouterTrainConfig
@@ -29,7 +30,7 @@ Report = Callable[[int, float, float | None], None]
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of the data that are trained on, and those that choose the checkpoint and the confidence temperature."""
+    """Rows of the data that are trained on, and those that choose the checkpoint."""
 
     train: Indices
     validation: Indices
@@ -91,6 +92,14 @@ def contrast_sizes(config: RouterTrainConfig, models: int) -> tuple[int, int]:
             f"k_positive + k_negative is {k_positive} + {k_negative}, but the tables score only {models} models"
         )
     return k_positive, k_negative
+
+
+def scorer_tensors(router: RouterDC) -> dict[str, FloatArray]:
+    """The trained weights under the names that the `routerdc` scorer takes (router_core/scoring/routerdc.py)."""
+    return {
+        name.replace("head.", "projection."): value.detach().cpu().numpy().astype(np.float32)
+        for name, value in router.state_dict().items()
+    }
 
 
 def similarities_of(router: RouterDC, vectors: QueryVectors, rows: Indices) -> npt.NDArray[np.float32]:

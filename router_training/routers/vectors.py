@@ -9,8 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from router_core.scoring.base import FloatArray
 from router_training.routers.dataset import Indices
-from router_training.routers.encoder import FloatArray, SentenceEncoder, encodable
+from router_training.routers.encoder import SentenceEncoder, encodable
 
 
 class QueryVectors(Protocol):

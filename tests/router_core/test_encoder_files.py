@@ -33,6 +33,18 @@ def test_the_digest_of_several_files_changes_with_each(tmp_path: Path) -> None:
     assert weights_digest(tmp_path) != before
 
 
+def test_an_exported_graph_is_identified_by_both_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "graph.xml").write_text("<net/>")
+    with pytest.raises(BundleError, match=r"graph.weights: no encoder weights"):
+        weights_digest(tmp_path)
+    (tmp_path / "graph.weights").write_bytes(b"1")
+    before = weights_digest(tmp_path)
+    (tmp_path / "graph.weights").write_bytes(b"2")
+    changed = weights_digest(tmp_path)
+    (tmp_path / "graph.xml").write_text("<net></net>")
+    assert len({before, changed, weights_digest(tmp_path)}) == 3
+
+
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no encoder weights"):
         weights_digest(tmp_path)

@@ -4,42 +4,24 @@ import gzip
 import json
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
 
-from router_core.bundle import EncoderSpec, RouterWeights, save_bundle
+from router_core.bundle import AbstentionSpec, ScorerSpec, SentenceEncoderSpec, save_bundle
 from router_core.encoder_files import weights_digest
 from router_training.__main__ import main
-from router_training.routers.encoder import load_encoder
+from tests.support.small_bundle import small_bundle
 from tests.support.tiny_encoder import DIMENSIONS, make_tiny_encoder
 
 MODELS = ("left", "right")
-SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
-QUESTIONS = ("add one", "sort two", "reverse three")
 
 
 @pytest.fixture(scope="session")
-def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_encoder(tmp_path_factory.mktemp("encoder"))
-
-
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path) -> Path:
-    """Routes the first question to `left`, the others to `right`: `left` points at the first question's own vector."""
-    encoder = load_encoder(str(encoder_folder), max_tokens=16, truncation_side="left")
-    first, *others = encoder.embed(QUESTIONS)
-    path = tmp_path_factory.mktemp("bundle") / "b"
-    save_bundle(
-        path,
-        models=MODELS,
-        encoder=encoder.spec,
-        weights=RouterWeights(np.stack([first, np.mean(others, axis=0)]).astype(np.float32)),
-        temperature=1.0,
-        confidence_temperature=1.0,
-    )
-    return path
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Routes what has a digit to `left` (promised 0.9; `right` 0.2), other text to `right` (0.8; `left` 0.3)."""
+    return small_bundle(tmp_path_factory.mktemp("bundle") / "b", models=MODELS).path
 
 
 def write(path: Path, rows: list[tuple[str, float, float]], names: tuple[str, str] = ("left", "right")) -> Path:
@@ -50,9 +32,9 @@ def write(path: Path, rows: list[tuple[str, float, float]], names: tuple[str, st
 
 @pytest.fixture
 def tables(tmp_path: Path) -> tuple[Path, Path]:
-    attempts = write(tmp_path / "a:b.json.gz", [("add one", 0.5, 1.0), ("sort two", 0.25, 0.75)])
+    attempts = write(tmp_path / "a:b.json.gz", [("add 1", 0.5, 1.0), ("sort words", 0.25, 0.75)])
     # Columns in the other order: they belong to names, not to places.
-    chances = write(tmp_path / "c.json.gz", [("add one", 0.0, 0.7), ("reverse three", 0.0, 0.3)], ("right", "left"))
+    chances = write(tmp_path / "c.json.gz", [("add 1", 0.0, 0.7), ("reverse words", 0.0, 0.3)], ("right", "left"))
     return attempts, chances
 
 
@@ -115,7 +97,7 @@ def test_every_figure_by_hand(
 def test_columns_that_the_bundle_does_not_route_to_are_left_out_and_named(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    items = [{"question": "add one", "scores": {"genius": 1.0, "left": 0.0, "right": 0.0}}]
+    items = [{"question": "add 1", "scores": {"genius": 1.0, "left": 0.0, "right": 0.0}}]
     (tmp_path / "t.json").write_text(json.dumps(items))
     assert evaluate(bundle, f"{tmp_path / 't.json'}:multi_attempt", "--json", str(tmp_path / "o.json")) == 0
     assert json.loads((tmp_path / "o.json").read_text())["mean"]["oracle"] == 0.0
@@ -140,7 +122,7 @@ def test_bad_data_gives_one_clear_line(
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    strange = write(tmp_path / "s.json.gz", [("add one", 1.0, 0.0)], ("x", "y"))
+    strange = write(tmp_path / "s.json.gz", [("add 1", 1.0, 0.0)], ("x", "y"))
     assert evaluate(bundle, *data.format(a=tables[0], strange=strange).split(" ")) == 2
     captured = capsys.readouterr()
     assert message in captured.err
@@ -161,36 +143,162 @@ def test_a_bad_bundle_gives_one_clear_line(
     assert len(captured.err.strip().splitlines()) == 1
 
 
-def test_an_encoder_with_other_weights_is_refused(
-    encoder_folder: Path, tables: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = make_tiny_encoder(tmp_path / "other", seed=1)
-    assert weights_digest(other) != weights_digest(encoder_folder)
-    spec = EncoderSpec(name=str(other), digest=weights_digest(encoder_folder), dimensions=DIMENSIONS, max_tokens=16)
-    weights = RouterWeights(np.eye(2, DIMENSIONS, dtype=np.float32))
+def neural_bundle(path: Path, encoder: Path, digest: str) -> Path:
+    """A bundle that names a neural encoder and always routes to `right`."""
     save_bundle(
-        tmp_path / "b", models=MODELS, encoder=spec, weights=weights, temperature=1.0, confidence_temperature=1.0
+        path,
+        models=MODELS,
+        encoder=SentenceEncoderSpec(
+            name=str(encoder), digest=digest, dimensions=DIMENSIONS, max_tokens=16, truncation_side="left"
+        ),
+        scorer=ScorerSpec(name="task_prior"),
+        tensors={
+            "scorer.weight": np.zeros((1, DIMENSIONS), np.float32),
+            "scorer.bias": np.zeros(1, np.float32),
+            "scorer.accuracy": np.array([[0.4, 0.6]], np.float32),
+            "novelty.centroids": np.zeros((1, DIMENSIONS), np.float32),
+            "novelty.scale": np.ones(DIMENSIONS, np.float32),
+            "novelty.bounds": np.array([100, 200], np.float32),
+            "novelty.base_rates": np.array([0.4, 0.6], np.float32),
+        },
     )
-    assert evaluate(tmp_path / "b", f"{tables[0]}:multi_attempt") == 2
+    return path
+
+
+def test_a_bundle_with_a_neural_encoder_is_judged_and_other_weights_are_refused(
+    tables: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = make_tiny_encoder(tmp_path / "encoder")
+    digest = weights_digest(encoder)
+    data = f"{tables[0]}:multi_attempt"
+    assert evaluate(neural_bundle(tmp_path / "b", encoder, digest), data) == 0
+    assert line_of(capsys.readouterr().out, "routed ")[1] == "87.50"
+    other = make_tiny_encoder(tmp_path / "other", seed=1)
+    assert weights_digest(other) != digest
+    assert evaluate(neural_bundle(tmp_path / "o", other, digest), data) == 2
     assert "use that encoder, or train the bundle again" in capsys.readouterr().err
 
 
-def test_the_encoder_cuts_the_side_it_is_told_to(encoder_folder: Path) -> None:
-    long = "add " * 30
-    left, right = (
-        load_encoder(str(encoder_folder), max_tokens=8, truncation_side=side).embed([long + "sort", "sort " + long])
-        for side in SIDES
+def line_of(printed: str, start: str) -> list[str]:
+    """The words of the first printed line that starts so."""
+    return next(line for line in printed.splitlines() if line.strip().startswith(start)).split()
+
+
+def test_errors_of_the_stated_probabilities(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write(tmp_path / "t.json.gz", [("1 + 1", 1.0, 0.0), ("words", 1.0, 1.0)])
+    assert evaluate(bundle, f"{table}:multi_attempt") == 0
+    printed = capsys.readouterr().out
+    # Stated 0.9, 0.2, 0.3, 0.8 against 1, 0, 1, 1; no two share a bin of a fifteenth.
+    assert [float(word) for word in line_of(printed, "of every model")[-2:]] == pytest.approx(
+        [(0.1 + 0.2 + 0.7 + 0.2) / 4, (0.01 + 0.04 + 0.49 + 0.04) / 4], abs=1e-4
     )
-    only_adds = load_encoder(str(encoder_folder), max_tokens=8, truncation_side="left").embed([long])[0]
-    np.testing.assert_allclose(left[1], only_adds, atol=1e-6)
-    np.testing.assert_allclose(right[0], only_adds, atol=1e-6)
-    assert not np.allclose(left[0], only_adds, atol=1e-6)
-    assert not np.allclose(right[1], only_adds, atol=1e-6)
+    assert [float(word) for word in line_of(printed, "of the chosen model")[-2:]] == pytest.approx(
+        [(0.1 + 0.2) / 2, (0.01 + 0.04) / 2], abs=1e-4
+    )
 
 
-def test_embedding_does_not_depend_on_the_company_of_a_text(encoder_folder: Path) -> None:
-    encoder = load_encoder(str(encoder_folder), max_tokens=16, truncation_side="left")
-    texts = ["add one two three", "sort", "reverse \ud800 words", ""]
-    together = encoder.embed(texts, batch_size=2)
-    for text, vector in zip(texts, together, strict=True):
-        np.testing.assert_allclose(encoder.embed([text])[0], vector, atol=1e-5)
+def test_abstention_leaves_small_gains_to_the_best_model_of_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # left is best in training (0.6); words promise 0.5 more from right, which is not enough.
+    spec = AbstentionSpec(max_regret=0.1, thresholds={"left": 0.51, "right": 0.0}, coverage={})
+    bundle = small_bundle(tmp_path / "b", models=MODELS, abstention=spec).path
+    table = write(tmp_path / "t.json.gz", [("words", 0.0, 1.0), ("1", 1.0, 0.0)])
+    assert evaluate(bundle, f"{table}:multi_attempt") == 0
+    printed = capsys.readouterr().out
+    assert line_of(printed, "routed ")[1] == "100.00"
+    assert line_of(printed, "with abstention to left")[4] == "50.00"
+    assert line_of(printed, "with abstention to left")[-2:] == ["0.0%", "routed"]
+
+
+def test_a_bundle_without_abstention_has_no_such_row(
+    bundle: Path, tables: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(bundle, f"{tables[0]}:multi_attempt") == 0
+    assert "abstention" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def knowing(tmp_path: Path) -> Path:
+    """A bundle that was trained on two of the questions below."""
+    return small_bundle(tmp_path / "knowing", models=MODELS, training_questions=["Sort  WORDS", "add 1"]).path
+
+
+def test_questions_of_the_training_data_are_counted_and_named(
+    knowing: Path, tables: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [("add 1", 1.0, 0.0), ("add 2", 0.0, 0.0), ("add  1", 1.0, 0.0), ("add 3", 1.0, 0.0)]
+    table = write(tmp_path / "t.json.gz", rows)
+    out = tmp_path / "out.json"
+    assert evaluate(knowing, f"{table}:multi_attempt", f"{tables[1]}:probability", "--json", str(out)) == 0
+    printed = capsys.readouterr().out
+    assert (
+        f"{table}: 2 of 4 questions stand verbatim in the training data (t:0, t:2); "
+        "routed 75.00 with them, 50.00 without"
+    ) in printed
+    assert f"{tables[1]}: 1 of 2 questions" in printed
+    assert json.loads(out.read_text())["files"][str(table)]["routed"] == 0.75
+
+
+def test_many_duplicates_are_named_in_part(knowing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = write(tmp_path / "t.json.gz", [("add 1", 1.0, 0.0)] * 7)
+    assert evaluate(knowing, f"{table}:multi_attempt") == 0
+    printed = capsys.readouterr().out
+    assert "7 of 7 questions" in printed
+    assert "(t:0, t:1, t:2, t:3, t:4 and 2 more); routed 100.00 with them, nothing is left without" in printed
+
+
+def test_a_bundle_that_does_not_know_its_questions_says_so(
+    bundle: Path, tables: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(bundle, f"{tables[0]}:multi_attempt") == 0
+    assert "duplicates are not counted" in capsys.readouterr().out
+
+
+def test_strict_splits_refuses_duplicates_in_one_line(
+    knowing: Path, bundle: Path, tables: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fresh = write(tmp_path / "fresh.json.gz", [("other words", 1.0, 0.0)])
+    words = f"{fresh}:multi_attempt", f"{tables[0]}:multi_attempt"
+    assert evaluate(knowing, *words, "--strict-splits") == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "2 question(s) stand verbatim" in captured.err
+    assert f"the first is a:b:0 of {tables[0]}" in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+    assert evaluate(knowing, f"{fresh}:multi_attempt", "--strict-splits") == 0
+    capsys.readouterr()
+    assert evaluate(bundle, f"{fresh}:multi_attempt", "--strict-splits") == 2
+    assert "does not say which questions it was trained on" in capsys.readouterr().err
+
+
+def test_costs_add_the_cost_quality_curve(
+    bundle: Path, tables: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(bundle, f"{tables[0]}:multi_attempt", "--costs", "left=1", "right=3") == 0
+    printed = capsys.readouterr().out
+    # Routed: left for the digit (0.5), right for the words (0.75), mean cost 2; from lambda 0.25 both go left (0.375).
+    assert line_of(printed, "0 ")[1:] == ["62.50", "2"]
+    assert line_of(printed, "0.25 ")[1:] == ["37.50", "1"]
+    curve = printed[printed.index("cost and quality") :]
+    assert float(line_of(curve, "routed")[1]) == pytest.approx(100 * (0.5 + 0.625) / 2, abs=0.01)
+    # The cheaper model earns 0.375 and the dearer one 0.875; the oracle needs the dearer for both.
+    assert float(line_of(curve, "random mix")[2]) == pytest.approx(62.5)
+    assert line_of(curve, "right")[1:] == ["87.50", "3"]
+
+
+@pytest.mark.parametrize("costs", [["left=1"], ["left=1", "right=x"], ["left=1", "right=1"]])
+def test_bad_costs_are_refused_before_anything_is_judged(
+    bundle: Path, tables: tuple[Path, Path], costs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(bundle, f"{tables[0]}:multi_attempt", "--costs", *costs) == 2
+    captured = capsys.readouterr()
+    assert "--costs" in captured.err
+    assert captured.out == ""
+
+
+def test_a_model_that_waits_for_probes_is_never_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = small_bundle(tmp_path / "b", models=MODELS, pending=["right"]).path
+    table = write(tmp_path / "t.json.gz", [("words", 0.0, 1.0), ("1", 1.0, 0.0)])
+    assert evaluate(bundle, f"{table}:multi_attempt") == 0
+    assert line_of(capsys.readouterr().out, "left")[1:] == ["50.00", "100.0%"]

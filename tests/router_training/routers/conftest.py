@@ -18,14 +18,14 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def separable_table(tmp_path: Path) -> Path:
-    """108 queries whose verb decides which one of the first three models is right; the fourth never is."""
+    """108 queries whose verb decides which one of the first three models is right; the fourth is on three of them."""
     path = tmp_path / "table.jsonl"
     rows = [
         TableRow(
             id=f"{verb}-{a}-{b}",
             question=f"{first} {verb} {second}",
             task=verb,
-            scores={model: float(index == right) for index, model in enumerate(MODELS)},
+            scores={model: float(index == right or (index == 3 and a == b == 0)) for index, model in enumerate(MODELS)},
         )
         for right, verb in enumerate(TASKS)
         for a, first in enumerate(FILLERS[:6])

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from router_core.scoring.registry import build_scorer
+from router_core.tensors import Tensors
 from router_training.errors import JobConfigError, TrainingError
 from router_training.routers.clusters import task_clusters
 from router_training.routers.config import RouterTrainConfig
@@ -15,6 +17,7 @@ from router_training.routers.fitting import (
     contrast_sizes,
     fit_routerdc,
     routed_accuracy_by_task,
+    scorer_tensors,
     similarities_of,
 )
 from router_training.routers.vectors import FrozenVectors
@@ -28,6 +31,7 @@ DATA = RouterData(
     questions=tuple(f"q{row}" for row in range(ROWS)),
     tasks=tuple(f"t{winner}" for winner in WINNER),
     cluster_ids=(None,) * ROWS,
+    groups=(None,) * ROWS,
     scores=np.eye(MODELS)[WINNER],
     credit=np.eye(MODELS)[WINNER],
 )
@@ -36,7 +40,7 @@ SPLIT = Split(np.arange(0, 45), np.arange(45, ROWS))
 
 def config(**changes: Any) -> RouterTrainConfig:
     small = {"steps": 60, "batch_size": 16, "evaluate_every": 10, "projection": 8, "learning_rate": 0.02}
-    return RouterTrainConfig.model_validate({"data": ["-"], "out": Path("-")} | small | changes)
+    return RouterTrainConfig.model_validate({"data": ["-"], "out": Path("-"), "method": "routerdc"} | small | changes)
 
 
 def fit(embeddings: np.ndarray[Any, Any] = EMBEDDINGS, **changes: Any) -> tuple[Any, FrozenVectors]:
@@ -68,6 +72,14 @@ def test_the_checkpoint_is_the_best_of_the_validation_split() -> None:
     assert fitted.checkpoint_accuracy == max(seen.values()) == seen[fitted.step]
     similarities = similarities_of(fitted.router, vectors, SPLIT.validation)
     assert routed_accuracy_by_task(DATA, SPLIT.validation, similarities) == fitted.checkpoint_accuracy
+
+
+def test_the_bundles_scorer_gives_the_trainers_cosines() -> None:
+    fitted, vectors = fit(steps=10)
+    tensors = Tensors(scorer_tensors(fitted.router), "f", {"D": DIMENSIONS, "M": MODELS})
+    quality = build_scorer("routerdc", tensors, "", {}).quality(EMBEDDINGS[SPLIT.validation])
+    tensors.refuse_rest()
+    np.testing.assert_allclose(quality, similarities_of(fitted.router, vectors, SPLIT.validation), atol=1e-6)
 
 
 def test_the_released_code_chooses_on_the_training_data() -> None:
