@@ -23,7 +23,7 @@ from deploy.demo.families import FAMILIES, SPECIALISTS, Item, Split
 DATA = Path("deploy/demo/data")
 SFT = Path(".cache/demo/sft")
 SEEDS: dict[Split, int] = {"sft": 7, "router_train": 501, "router_test": 9001}
-QUERIES_PER_FAMILY: dict[Split, int] = {"sft": 0, "router_train": 72, "router_test": 40}
+QUERIES_PER_FAMILY: dict[Split, int] = {"sft": 0, "router_train": 72, "router_test": 60}
 # One optimiser step takes 8 examples, and every job passes once over its set: these are steps x 8 in all.
 SFT_STEPS = {"json": 50, "nsort": 100, "wrev": 89, "math": 261}
 BATCH_SIZE = 8
@@ -111,6 +111,7 @@ def _query(split: Split, number: int, item: Item) -> dict[str, object]:
         "task": item.task,
         "answer": item.answer.model_dump(mode="json", exclude_defaults=True),
         "template": item.template,
+        "group": f"{item.task}: {item.ask}",
     }
 
 

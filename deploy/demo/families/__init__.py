@@ -3,6 +3,8 @@
     family      meant for                 taught to
     facts       the base                  nobody
     reading     the base                  nobody
+    everyday    the base                  nobody
+    explain     the base                  nobody
     sentiment   no one in particular      nobody
     json        smollm2-json              json
     num_sort    smollm2-nsort             nsort
@@ -11,8 +13,8 @@
     chain_sum   smollm2-math              math, with the working written out
     word_prob   smollm2-math              math, with the working written out
 
-Who really wins each is measured (deploy/demo/table): the base is ahead on facts and reading; the multi-task rival is
-level with the specialists on several families that they share, and ahead of all on sentiment.
+Who really wins each is measured (deploy/demo/table): the base is ahead on what nobody is taught but sentiment; the
+multi-task rival is ahead there, and level with the specialists on several families that they share.
 
 Look-alike pairs with different specialists: `reading` and `json` are about the very same sentences; `num_sort` and
 `list_sum` about the very same lists, in the same frames.

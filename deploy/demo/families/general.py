@@ -110,7 +110,8 @@ EVERYDAY: dict[str, Relation] = {
         "brush your teeth=toothbrush, open a locked door=key, sweep the floor=broom, eat soup=spoon, "
         "write on a blackboard=chalk, stay dry in the rain=umbrella|raincoat, hammer in a picture=nail|nails, "
         "look at the stars=telescope, take a photo=camera, measure a fever=thermometer, light a candle=match|matches|"
-        "lighter, tidy your hair=comb|brush|hairbrush, keep food cold=refrigerator|fridge|freezer, dig a hole=shovel|spade, "
+        "lighter, tidy your hair=comb|brush|hairbrush, keep food cold=refrigerator|fridge|freezer, "
+        "dig a hole=shovel|spade, "
         "call a friend=phone|telephone, cut bread=knife, dry your hands=towel, find north=compass, "
         "boil water for tea=kettle|pot, clean a carpet=vacuum, sew on a button=needle|thread",
         {

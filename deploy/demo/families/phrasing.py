@@ -25,6 +25,12 @@ class Item:
     template: str
     target: str | None = None
 
+    @property
+    def ask(self) -> str:
+        """What of its wording asks: without the frame and the form of the data."""
+        parts = self.template.split(" | ")
+        return parts[1] if len(parts) > 1 else parts[0]
+
 
 def listed(text: str) -> tuple[str, ...]:
     """The words of `text`."""
