@@ -13,7 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from router_core.publish import publish_file
-from router_training.routers.encoder import FloatArray, SentenceEncoder
+from router_core.tensors import FloatArray
+from router_training.routers.encoder import SentenceEncoder
 
 
 def cached_embeddings(encoder: SentenceEncoder, texts: Sequence[str], *, cache: Path, label: str) -> FloatArray:
