@@ -6,13 +6,14 @@
         scorer.*                 of the scorer that the manifest names (scoring/)
         calibration.*, novelty.* of scoring/calibration.py and scoring/novelty.py
         training.question_hashes uint64, rising: `question_hash` of every training question; optional
-    encoder/              only when the bundle carries a neural encoder: its sentence-transformers folder
+    encoder/              only when the bundle carries a neural encoder: its sentence-transformers folder, or what
+                          exported_encoder.py runs
 
 Promise: `load_bundle` gives a bundle only if every listed file is there with its size and sha256, nothing is there that
 the manifest does not list, no file is a link or a pickle, and every tensor is known, has its shape and is finite.
 Otherwise it raises BundleError, one line that names the file. `save_bundle` publishes all of it at once or nothing.
 
-Leaves out: loading the encoder, which needs torch; see encoder_files.py for where its weights are.
+Leaves out: loading a neural encoder; see encoder_files.py for where its weights are.
 """
 
 import hashlib

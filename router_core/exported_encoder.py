@@ -153,15 +153,14 @@ def import_openvino() -> Any:
 
     By itself its import reports to its vendor and writes an identity to the home folder, unless the user opted out.
     """
-    loaded = sys.modules.get(_TELEMETRY)
+    before = {name: module for name, module in sys.modules.items() if name == _TELEMETRY}
     # Python's way to say that a module cannot be imported; openvino then takes a stub of its own.
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
     try:
         return importlib.import_module("openvino")
     finally:
         del sys.modules[_TELEMETRY]
-        if loaded is not None:
-            sys.modules[_TELEMETRY] = loaded
+        sys.modules |= before
 
 
 def has_bfloat16(core: Any) -> bool:

@@ -2,7 +2,7 @@
 
 Two parts, D = K + S, each shifted by `mean` and multiplied by `scale`:
 
-    n-grams   the text's bytes (UTF-8, A to Z as a to z) as 2-, 3- and 4-grams, hashed into H buckets; a bucket counts
+    n-grams   the text's bytes (UTF-8, A to Z as a to z) as n-grams of 2 to 5, hashed into H buckets; a bucket counts
               1 + ln(count), weighed by its inverse document frequency, and the whole has length 1; of that, K
               directions of a truncated SVD of the training queries
     surface   S shares that say what kind of text it is: length, lines, share of digits, capitals, blanks, quotes,

@@ -122,10 +122,7 @@ def load_encoder(
 
 
 def load_bundle_encoder(bundle: RouterBundle, *, device: str = "cpu") -> BundleEncoder:
-    """Load the encoder that `bundle` holds, carries or names. Raises JobConfigError, BundleError if its weights differ.
-
-    A missing library is raised as ModuleNotFoundError.
-    """
+    """Load the encoder that `bundle` holds, carries or names. Raises JobConfigError, BundleError for other weights."""
     spec = bundle.encoder
     if not isinstance(spec, SentenceEncoderSpec):
         if bundle.features is None:
@@ -150,7 +147,10 @@ def _load_exported(bundle: RouterBundle, spec: SentenceEncoderSpec, device: str)
     if folder is None:
         raise BundleError(f"{bundle.path}: runtime openvino, but it carries no encoder")
     _check_digest(bundle, spec, weights_digest(folder))
-    return ExportedEncoder(folder, spec)
+    try:
+        return ExportedEncoder(folder, spec)
+    except ModuleNotFoundError as error:
+        raise JobConfigError(f"encoder: {error}") from error
 
 
 def _check_digest(bundle: RouterBundle, spec: SentenceEncoderSpec, digest: str) -> None:

@@ -1,8 +1,8 @@
 """Export a sentence encoder for gateways without torch: an OpenVINO graph, verified on real questions.
 
-Backend and precision were chosen by measurement (benchmarks/encoder_backends.py): of what meets the latency target on
-one CPU core, only bfloat16 in OpenVINO routes as torch does; 8-bit weights or activations, here and in ONNX Runtime, do
-not.
+Backend and precision were chosen by measurement (benchmarks/encoder_backends.py): of what is fast enough on one CPU
+core, bfloat16 in OpenVINO comes nearest to torch; 8-bit arithmetic, there and in ONNX Runtime, gains on short texts at
+most and changes many more choices.
 
 Promises: the export is refused unless every question's vector is that of torch (cosine >= 0.9999 in float32); bfloat16
 is chosen only if at least 99.5% of the questions are routed to the same model as with torch's vectors, else float32 is
@@ -94,9 +94,8 @@ def export_encoder(
 ) -> ExportReport:
     """Write the exported encoder to `folder`, which must not exist, and verify it on `questions`.
 
-    `choose` routes vectors; `vectors` are those of `questions` by `encoder`, computed here if not given. Encoding takes
-    the time of some thousand tokens a second per precision, so a few hundred to a thousand questions serve. Raises
-    TrainingError.
+    `choose` routes vectors; `vectors` are those of `questions` by `encoder`, computed here if not given. Every question
+    is encoded once per precision, one core at work: some hundred to a thousand of them serve. Raises TrainingError.
     """
     if not len(questions):
         raise TrainingError("export: there are no questions to verify the exported encoder on")
@@ -158,9 +157,15 @@ def _write(encoder: SentenceEncoder, folder: Path) -> None:
 
 def _write_graph(model: Any, folder: Path) -> None:
     """Trace the model on the CPU, without dropout, and write graph.xml and graph.weights."""
-    openvino = import_openvino()
-    with _on_cpu(model):
-        graph = _convert(_PooledVectors(model))
+    try:
+        openvino = import_openvino()
+        with _on_cpu(model):
+            graph = _convert(_PooledVectors(model))
+    except ModuleNotFoundError as error:
+        raise TrainingError(f"export: {error}; pip install 'routerdc-gateway[train]'") from error
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise TrainingError(f"export: the encoder cannot be converted ({reason}): train without export") from error
     # The names count every node that this process ever made; the same encoder is to give the same file.
     graph.set_friendly_name("encoder")
     for place, node in enumerate(graph.get_ordered_ops()):

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-from router_core.bundle import EncoderSpec, FeaturesSpec
-from router_core.features import SURFACE_DIMENSIONS, FeaturesEncoder, FloatArray
+from router_core.bundle import EncoderSpec
+from router_core.features import FeaturesEncoder, FloatArray
 from router_core.tensors import Tensors
 from router_training.routers.config import FEATURES, RouterTrainConfig
 from router_training.routers.encoder import SentenceEncoder, load_encoder
@@ -23,12 +23,6 @@ class Encoded:
     vectors: FloatArray
     tensors: dict[str, FloatArray] = field(default_factory=dict)
     model: SentenceEncoder | None = None
-
-    @property
-    def topic_dimensions(self) -> int:
-        """How many leading dimensions say what a text is about."""
-        surface = SURFACE_DIMENSIONS if isinstance(self.spec, FeaturesSpec) else 0
-        return self.spec.dimensions - surface
 
 
 def encode_questions(config: RouterTrainConfig, questions: Sequence[str], weights_N: Floats | None = None) -> Encoded:

@@ -4,7 +4,8 @@ Unsupervised: no score is looked at, so the vectors may be shared by all folds o
 those of a truncated SVD of the weighted n-gram counts (latent semantic analysis: Deerwester et al., 1990). Weights let
 every task have its share of the directions, however few rows it has. Directions keep the geometry of the unit vectors
 they come from, so that a query with little in common with training stays near the origin, where a linear classifier is
-unsure; standardising them would make it sure of everything. Surface features are standardised.
+unsure; standardising them would make it sure of everything. Surface features are standardised and then count little
+(SURFACE_WEIGHT): a new task often looks like an old one.
 
 Promise: the same questions give the same tensors. Leaves out: anything learned from scores; that is the scorers' part.
 """
@@ -19,9 +20,10 @@ from router_core.manifest import FeaturesSpec
 from router_training.errors import DataError
 
 BUCKETS = 8192
-NGRAMS = (2, 3, 4)
+NGRAMS = (2, 3, 4, 5)
 MAX_BYTES = 1024
 DIRECTIONS = 64
+SURFACE_WEIGHT = 0.015
 _LEAST_SPREAD = 1e-6
 
 
@@ -64,7 +66,7 @@ def fit_features(
     surface_N_S = np.stack([surface(content) for content in contents])
     spread_S = surface_N_S.std(axis=0)
     # A feature that never varies in training says nothing, even where it varies later.
-    scale_S = np.where(spread_S > _LEAST_SPREAD, 1 / np.maximum(spread_S, _LEAST_SPREAD), 0)
+    scale_S = np.where(spread_S > _LEAST_SPREAD, SURFACE_WEIGHT / np.maximum(spread_S, _LEAST_SPREAD), 0)
     tensors = {
         "encoder.projection": (idf_H[:, None] * rows_K_H.T).astype(np.float32),
         "encoder.idf": idf_H,

@@ -10,14 +10,13 @@ import numpy as np
 from pydantic import JsonValue
 from tqdm import tqdm
 
-from router_core.scoring.base import FloatArray
-from router_training.routers.clusters import IntArray, kmeans_clusters, table_clusters, task_clusters
 from router_training.routers.config import RouterTrainConfig
 from router_training.routers.dataset import RouterData, split_rows
 from router_training.routers.encoding import Encoded
-from router_training.routers.fitting import Split, fit_routerdc, similarities_of
+from router_training.routers.fitting import Split, fit_routerdc, scorer_tensors, similarities_of
 from router_training.routers.judged import Judged, Say, judge
 from router_training.routers.methods.base import FitData, Fitted, Indices
+from router_training.routers.methods.routerdc import clusters_of
 from router_training.routers.vectors import TrainedVectors
 
 
@@ -30,7 +29,7 @@ def fine_tune_and_judge(
     split = Split(*split_rows(data, validation_fraction=config.validation_fraction, seed=config.seed))
     say(f"train on {len(split.train)} rows, choose on {len(split.validation)} held out")
     vectors = TrainedVectors(encoded.model, data.questions)
-    clusters = clusters_of(config, data, split, encoded.vectors)
+    clusters = clusters_of(config, fit_data, split.train)
     with tqdm(total=config.steps, desc="train", unit="step", mininterval=1) as bar:
         shown: dict[str, str] = {}
 
@@ -42,22 +41,8 @@ def fine_tune_and_judge(
             bar.update()
 
         found = fit_routerdc(data, split, vectors, clusters, config, report)
-    tensors = {
-        name: value.detach().cpu().numpy().astype(np.float32) for name, value in found.router.state_dict().items()
-    }
-    fitted = Fitted("routerdc", tensors, settings={"step": found.step})
+    fitted = Fitted("routerdc", scorer_tensors(found.router), settings={"step": found.step})
     figures = similarities_of(found.router, vectors, split.validation).astype(np.float64)
     tuned = replace(fit_data, vectors=encoded.model.embed(data.questions))
     notes: dict[str, JsonValue] = {"setting": {"steps": config.steps, "checkpoint": found.step}}
     return judge(config, tuned, fitted, split.validation, figures, folds_N, data.models, notes)
-
-
-def clusters_of(config: RouterTrainConfig, data: RouterData, split: Split, embeddings: FloatArray) -> IntArray:
-    """The cluster of every row, (N,); -1 for rows that are not trained on, where k-means never saw them."""
-    if config.cluster_source == "table" and config.cluster_weight > 0:
-        return table_clusters(data.cluster_ids)
-    if config.cluster_source == "kmeans" and config.cluster_weight > 0:
-        clusters = np.full(len(data), -1, dtype=np.int64)
-        clusters[split.train] = kmeans_clusters(embeddings[split.train], count=config.cluster_count, seed=config.seed)
-        return clusters
-    return task_clusters(data.tasks)

@@ -96,7 +96,6 @@ def fit_data_of(config: RouterTrainConfig, data: RouterData, encoded: Encoded) -
         tasks=data.tasks,
         seed=config.seed,
         table_clusters=table_clusters(data.cluster_ids) if has_clusters else None,
-        topic_dimensions=encoded.topic_dimensions,
     )
 
 

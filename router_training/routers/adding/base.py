@@ -3,7 +3,7 @@
 A scorer's tensors hold one entry, row or column for each model ("row" for short). A module of this package learns that
 of one model, from what the model earned on P probes:
 
-    AXES                                 the tensors that have an axis of models, and which axis it is
+    axes(options) -> Axes                the tensors that have an axis of models, and which axis it is
     learn(problem) -> LearnedRow         the row, and the figures of each probe by a fit that never saw its fold
 
 What is judged is the very scorer that answers online, with the row put in its place (`RowProblem.figures`).
@@ -76,7 +76,7 @@ def with_row(tensors: Mapping[str, AnyArray], axes: Axes, row: Row, column: int)
     placed = dict(tensors)
     for name, axis in axes.items():
         models_first = np.moveaxis(tensors[name], axis, 0)
-        rows = [*models_first[:column], row[name].astype(np.float32), *models_first[column + 1 :]]
+        rows = [*models_first[:column], np.asarray(row[name], dtype=np.float32), *models_first[column + 1 :]]
         placed[name] = np.ascontiguousarray(np.moveaxis(np.stack(rows), 0, axis))
     return placed
 

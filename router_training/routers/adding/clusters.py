@@ -1,15 +1,14 @@
-"""The new model's credit of `clusters`: counted on the probes of each cluster, drawn to the warm start as a task's.
+"""The new model's credit of `clusters`: counted on the probes of each cluster, drawn to the warm start.
 
-As in task_prior.py, every probe belonging to its nearest cluster alone.
+As a task's in task_prior.py, but every probe belongs to its nearest cluster alone.
 """
 
 import numpy as np
 
 from router_core.scoring.clusters import Clusters
-from router_core.tensors import Tensors
 from router_core.scoring.registry import Options
-from router_training.routers.adding.base import Axes
-from router_training.routers.adding.base import LearnedRow, Row, RowProblem
+from router_core.tensors import Tensors
+from router_training.routers.adding.base import Axes, LearnedRow, Row, RowProblem
 from router_training.routers.adding.freedom import bernoulli, learn_freely
 from router_training.routers.adding.task_prior import posterior_mean
 
@@ -29,7 +28,7 @@ def learn(problem: RowProblem) -> LearnedRow:
 def fit(problem: RowProblem, freedom: float) -> Row:
     """The column for a given freedom."""
     count = len(problem.tensors["centroids"])
-    # A scorer whose credit is the identity gives, for each query, a one at its cluster.
+    # With the identity for credit, the scorer's figures say which cluster a query belongs to.
     whose = {"centroids": problem.tensors["centroids"], "credit": np.eye(count, dtype=np.float32)}
     scorer = Clusters(Tensors(whose, "clusters", {"D": problem.vectors.shape[1], "M": count}), "", {})
     shares_P_C = scorer.quality(problem.vectors).astype(np.float64)

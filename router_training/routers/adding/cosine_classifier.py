@@ -1,15 +1,14 @@
 """The new model's direction of a `cosine_classifier`, the others frozen.
 
-The figure is the log of a share: the others' figures fall as a further model takes its share, on every query by the
-same amount for each of them, so their order stands. Their calibration was fitted without the newcomer.
+The figure is the log of a share. As a further model takes its share, the others' figures fall, on every query by the
+same amount for each of them: their order stands, but their calibration was fitted without the newcomer.
 """
 
 import numpy as np
 
 from router_core.scoring.base import unit_rows
 from router_core.scoring.registry import Options
-from router_training.routers.adding.base import Axes
-from router_training.routers.adding.base import LearnedRow, Row, RowProblem
+from router_training.routers.adding.base import Axes, LearnedRow, Row, RowProblem
 from router_training.routers.adding.directions import fit_direction
 from router_training.routers.adding.freedom import bernoulli_of_log_odds, learn_freely
 from router_training.routers.methods.base import Floats
@@ -31,11 +30,8 @@ def fit(problem: RowProblem, freedom: float) -> Row:
     """The direction for a given freedom."""
     unit_P_D = unit_rows(problem.vectors).astype(np.float64)
     temperature = float(problem.tensors["temperature"][0])
-    others_M_D = (
-        np.delete(unit_rows(problem.tensors["weight"]).astype(np.float64), problem.column, axis=0)
-        if (problem.column < len(problem.parents))
-        else unit_rows(problem.tensors["weight"]).astype(np.float64)
-    )
+    is_other_M = np.arange(len(problem.parents)) != problem.column
+    others_M_D = unit_rows(problem.tensors["weight"]).astype(np.float64)[is_other_M]
     rest_P = np.logaddexp.reduce(unit_P_D @ others_M_D.T / temperature, axis=1)
 
     def log_share(cosine_P: Floats) -> tuple[Floats, Floats]:

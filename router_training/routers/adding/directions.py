@@ -17,6 +17,7 @@ import numpy as np
 
 from router_core.scoring.base import FloatArray, unit_rows
 from router_training.routers.adding.base import RowProblem
+from router_training.routers.adding.logistic import sigmoid
 from router_training.routers.adding.pool import scatter_root
 from router_training.routers.methods.base import Floats
 
@@ -43,7 +44,7 @@ def fit_direction(
         figure_P, derivative_P = figure(unit_P_W @ (k_W / length))
         logit_P = slope * figure_P + bias
         loss = float((np.logaddexp(0, logit_P) - problem.credit * logit_P).sum())
-        said_P = 0.5 * (np.tanh(0.5 * logit_P) + 1)
+        said_P = sigmoid(logit_P)
         pull_W = ((said_P - problem.credit) * slope * derivative_P) @ unit_P_W
         # Of the gradient with respect to the unit vector only the part across it turns the direction.
         across_W = (pull_W - (pull_W @ k_W) / length**2 * k_W) / length

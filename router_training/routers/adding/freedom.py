@@ -1,15 +1,13 @@
 """How far a model's row may leave its warm start: empirical Bayes from the pool, corrected by the probes.
 
-The models already in the router say how much models differ. A row's number j is drawn to its warm start as if it were
-one more draw from such a pool: variance `scatter[j]` around the mean of the others (base.py). A pool of look-alikes thus
-holds a new model close, and lets go of it exactly where its models differ.
+The models already in the router say how much models differ (pool.py), and a newcomer's row is drawn to its warm start as
+if it were one more of them: a pool of look-alikes holds it close, and lets go of it where its models differ.
 
-A newcomer may be unlike the pool. So all variances are multiplied by one `freedom` F, chosen from FREEDOMS to maximise
+But a newcomer may be unlike the pool. So that variance is multiplied by a `freedom` F, the one of FREEDOMS with the most
 
     sum over probes i of log P(credit[i] | fitted without the fold of i, F)  -  (ln F)^2 / 2
 
-the second term being the prior that the newcomer is about as different as the pool is, within a factor e. On RouterDC's
-data neither leave-one-out alone nor one strength for all tasks came near this.
+whose second term is the prior that the newcomer differs about as much as the pool does, give or take a factor e.
 """
 
 from collections.abc import Callable
@@ -18,9 +16,10 @@ import numpy as np
 
 from router_training.routers.adding.base import Axes, LearnedRow, Row, RowProblem
 from router_training.routers.adding.linear import noise_of
+from router_training.routers.adding.logistic import sigmoid
 from router_training.routers.methods.base import Floats
 
-FREEDOMS: tuple[float, ...] = tuple(sorted((2.0**power for power in range(-4, 9)), key=lambda f: abs(np.log(f))))
+FREEDOMS: tuple[float, ...] = tuple(sorted((2.0**power for power in range(-4, 9)), key=lambda f: abs(float(np.log(f)))))
 """Nearest to 1 first, which is what ties fall to."""
 
 Fit = Callable[[RowProblem, float], Row]
@@ -33,14 +32,14 @@ def learn_freely(problem: RowProblem, axes: Axes, fit: Fit, log_likelihood: LogL
     tried = []
     for freedom in FREEDOMS:
         held_out = np.empty(len(problem.credit))
-        total = -0.5 * np.log(freedom) ** 2
+        total = -0.5 * float(np.log(freedom)) ** 2
         for fold in np.unique(problem.folds):
             is_out = problem.folds == fold
             row = fit(problem.rows(np.flatnonzero(~is_out)), freedom)
             unseen = problem.rows(np.flatnonzero(is_out))
             held_out[is_out] = unseen.figures(row, axes)
             total += log_likelihood(unseen, held_out[is_out])
-        tried.append((float(total), freedom, held_out))
+        tried.append((total, freedom, held_out))
     _, freedom, held_out = max(tried, key=lambda one: one[0])
     return LearnedRow(fit(problem, freedom), held_out, {"freedom": freedom})
 
@@ -54,7 +53,7 @@ def bernoulli(problem: RowProblem, figures_P: Floats) -> float:
 def bernoulli_of_log_odds(problem: RowProblem, figures_P: Floats) -> float:
     """Log likelihood if `log_odds` makes the figures log odds."""
     slope, bias = problem.log_odds
-    return bernoulli(problem, 0.5 * (np.tanh(0.5 * (slope * figures_P + bias)) + 1))
+    return bernoulli(problem, sigmoid(slope * figures_P + bias))
 
 
 def gaussian_around(left_P: Floats) -> LogLikelihood:

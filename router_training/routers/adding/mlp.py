@@ -31,4 +31,4 @@ def fit(problem: RowProblem, freedom: float) -> Row:
         np.column_stack([problem.models_first("out.weight", 0), problem.models_first("out.bias", 0)])
     )
     unit_J = start_J + root_J_K @ most_probable(phi_P_J @ root_J_K, problem.credit, phi_P_J @ start_J, freedom)
-    return {"out.weight": unit_J[:-1].astype(np.float32), "out.bias": np.float32(unit_J[-1])}
+    return {"out.weight": unit_J[:-1].astype(np.float32), "out.bias": np.array(unit_J[-1], dtype=np.float32)}

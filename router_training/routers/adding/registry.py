@@ -17,13 +17,11 @@ ROWS: Mapping[str, str] = MappingProxyType(
         "task_prior": f"{_HOME}.task_prior",
         "routerdc": f"{_HOME}.routerdc",
         "cosine_classifier": f"{_HOME}.cosine_classifier",
-        "knn": f"{_HOME}.knn",
         "mlp": f"{_HOME}.mlp",
         "clusters": f"{_HOME}.clusters",
         "ridge": f"{_HOME}.ridge",
     }
 )
-_INSTEAD = "score the new model on the training queries as well and train again"
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,14 @@ class RowLearner:
 
 def row_learner(spec: ScorerSpec) -> RowLearner:
     """For the scorer of a bundle. Raises DataError for one that no model can be added to."""
+    if spec.name == "knn":
+        raise DataError(
+            "scorer knn keeps what every model earned on each training query, and the new model was not asked those: "
+            "score it on the training tables and train again"
+        )
     if spec.name not in ROWS:
-        raise DataError(f"scorer {spec.name}: no model can be added to it; known: {', '.join(ROWS)}; {_INSTEAD}")
+        raise DataError(
+            f"scorer {spec.name}: no model can be added to it; known: {', '.join(ROWS)}; train again with the new model"
+        )
     module = import_module(ROWS[spec.name])
     return RowLearner(module.axes(spec.options), module.learn)

@@ -41,7 +41,7 @@ def fit(problem: RowProblem, freedom: float) -> Row:
     change_J = root_J_K @ posterior_mean(phi_P_J @ root_J_K, _left_by_start(problem), freedom)
     return {
         "weight": (start["weight"] + change_J[:-1]).astype(np.float32),
-        "bias": np.float32(start["bias"] + change_J[-1] - change_J[:-1] @ centre_D),
+        "bias": np.array(start["bias"] + change_J[-1] - change_J[:-1] @ centre_D, dtype=np.float32),
     }
 
 

@@ -4,8 +4,7 @@ import numpy as np
 
 from router_core.scoring.base import unit_rows
 from router_core.scoring.registry import Options
-from router_training.routers.adding.base import Axes
-from router_training.routers.adding.base import LearnedRow, Row, RowProblem
+from router_training.routers.adding.base import Axes, LearnedRow, Row, RowProblem
 from router_training.routers.adding.directions import fit_direction
 from router_training.routers.adding.freedom import bernoulli_of_log_odds, learn_freely
 

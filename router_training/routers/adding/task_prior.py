@@ -1,10 +1,10 @@
 """The new model's accuracies of a `task_prior`: counted on soft-assigned probes, drawn to the warm start.
 
-    accuracy[t] = (sum over i of p(t | x[i]) credit[i] + s[t] start[t]) / (sum over i of p(t | x[i]) + s[t])
+    accuracy[t] = (sum over i of p(t | x[i]) credit[i] + s[t] start[t] / F) / (sum over i of p(t | x[i]) + s[t] / F)
 
-is the posterior mean under a Beta prior of mean start[t] and s[t] pseudo-probes. The pool's own rows give s[t]: a Beta
-variable of mean m has variance m (1 - m) / (s + 1), and their scatter is that variance. The probes need name no task:
-the frozen classifier says which they are about.
+is the posterior mean under a Beta prior of mean start[t] that counts as s[t] / F probes, F being the freedom. The pool's
+own rows give s[t]: a Beta variable of mean m has variance m (1 - m) / (s + 1), and their scatter is that variance. The
+probes need name no task: the frozen classifier says which they are about.
 
 Axis letters: T tasks.
 """
@@ -12,11 +12,10 @@ Axis letters: T tasks.
 import numpy as np
 
 from router_core.scoring.base import FloatArray
+from router_core.scoring.registry import Options
 from router_core.scoring.task_prior import TaskPrior
 from router_core.tensors import Tensors
-from router_core.scoring.registry import Options
-from router_training.routers.adding.base import Axes
-from router_training.routers.adding.base import LearnedRow, Row, RowProblem, mean_row
+from router_training.routers.adding.base import Axes, LearnedRow, Row, RowProblem, mean_row
 from router_training.routers.adding.freedom import bernoulli, learn_freely
 from router_training.routers.adding.pool import scatter
 from router_training.routers.methods.base import Floats
@@ -57,4 +56,5 @@ def pseudo_probes(accuracy_M_T: Floats) -> Floats:
     """s (T,): by how many probes the pool's agreement on each task counts."""
     mean_T = np.clip(accuracy_M_T.mean(axis=0), _EDGE, 1 - _EDGE)
     share_T = scatter(accuracy_M_T / np.sqrt(mean_T * (1 - mean_T)))
-    return np.clip(1 / share_T - 1, FEWEST_PSEUDO_PROBES, MOST_PSEUDO_PROBES)
+    pseudo_T: Floats = np.clip(1 / share_T - 1, FEWEST_PSEUDO_PROBES, MOST_PSEUDO_PROBES)
+    return pseudo_T

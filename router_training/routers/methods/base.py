@@ -1,6 +1,6 @@
 """What every routing method is: a module with `fit(data) -> Fitted` and, if it has hyper-parameters, a `GRID`.
 
-    fit(data, **setting) -> Fitted      setting: one entry of GRID; without it the first entry
+    fit(data, **setting) -> Fitted      setting: one entry of GRID; without it the method's default
     GRID                                tuple of settings, tried by cross-validation on the training rows (choosing.py)
 
 The tensors of a Fitted are those that the scorer of the same name takes (router_core/scoring/<name>.py), without
@@ -32,8 +32,7 @@ class FitData:
 
     `scores` (N, M) are the table's own figures, which RouterDC ranks models by; every other method reads `credit`.
     `table_clusters` (N,) are the table's cluster ids, None where it has none. Tasks weigh the same unless `is_balanced`
-    is False: then they are clusters of a user's own traffic, and every query weighs the same. The first
-    `topic_dimensions` of a vector say what a text is about (None: all do), the others how it looks.
+    is False: then they are clusters of a user's own traffic, and every query weighs the same.
     """
 
     vectors: FloatArray
@@ -43,7 +42,6 @@ class FitData:
     seed: int = 0
     table_clusters: npt.NDArray[np.int64] | None = None
     is_balanced: bool = True
-    topic_dimensions: int | None = None
 
     def __len__(self) -> int:
         return len(self.tasks)

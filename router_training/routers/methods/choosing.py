@@ -1,8 +1,9 @@
 """Cross-validation on the training rows: folds, out-of-fold figures, and the setting of a method that does best.
 
 Folds are drawn per task, and all rows of one question, or of one group where the table names groups, land in the same
-fold, so no duplicate helps a fit to its own test. A setting is judged by two routed accuracies: on held-out queries of known tasks, and on tasks that were left out
-of the fit altogether, because traffic brings both; `unseen_share` says how much of each. Nothing here ever sees test data.
+fold, so no duplicate helps a fit to its own test. A setting is judged by two routed accuracies: on held-out queries of
+known tasks, and on tasks that were left out of the fit altogether, because traffic brings both; `unseen_share` says how
+much of each. Nothing here ever sees test data.
 """
 
 from collections.abc import Callable, Sequence

@@ -51,7 +51,7 @@ class Candidate:
         }
 
 
-def fit(data: FitData, *, penalty: float = 5e-5, residual: str | None = None, setting: Setting | None = None) -> Fitted:
+def fit(data: FitData, *, penalty: float = 1e-4, residual: str | None = None, setting: Setting | None = None) -> Fitted:
     """Fit the prior and, if one is named, the residual of that method and setting on what the prior leaves."""
     prior = task_prior.fit(data, penalty=penalty)
     tensors = {f"prior.{name}": tensor for name, tensor in prior.tensors.items()}

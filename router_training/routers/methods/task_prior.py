@@ -2,9 +2,8 @@
 
 The classifier is a multinomial logistic regression in which every task weighs the same; it minimises the mean loss of a
 query plus `penalty` / 2 times the squared weights. A large penalty keeps the posterior soft, which is what keeps a
-query of an unseen task from being taken for one of a known task. For the same reason it reads what a text is about and
-not how it looks (`topic_dimensions`): a new task often looks like an old one. The accuracies are shrunk towards the
-mean over the tasks by SHRINKAGE pseudo-queries.
+query of an unseen task from being taken for one of a known task. The accuracies are shrunk towards the mean over the
+tasks by SHRINKAGE pseudo-queries.
 """
 
 import warnings
@@ -15,14 +14,14 @@ from router_training.routers.methods.base import FitData, Fitted, Floats, Settin
 
 SHRINKAGE = 4.0
 GRID: tuple[Setting, ...] = (
-    {"penalty": 5e-4},
-    {"penalty": 1.5e-4},
-    {"penalty": 5e-5},
-    {"penalty": 1.5e-5},
+    {"penalty": 3e-4},
+    {"penalty": 1e-4},
+    {"penalty": 3e-5},
+    {"penalty": 1e-5},
 )
 
 
-def fit(data: FitData, *, penalty: float = 5e-5) -> Fitted:
+def fit(data: FitData, *, penalty: float = 1e-4) -> Fitted:
     """Fit both parts."""
     weight_T_D, bias_T = _classifier(data, penalty)
     tensors = {
@@ -53,12 +52,10 @@ def _classifier(data: FitData, penalty: float) -> tuple[Floats, Floats]:
     if tasks == 1:
         return np.zeros((1, data.vectors.shape[1])), np.zeros(1)
     model = LogisticRegression(C=1 / (penalty * len(data)), max_iter=400)
-    topic_N_K = data.vectors[:, : data.topic_dimensions]
     with warnings.catch_warnings():
         # Near the optimum is enough: what is judged is the routing, out of fold.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(topic_N_K, data.task_index, sample_weight=data.weights)
-    weight_T_K, bias_T = model.coef_, model.intercept_
+        model.fit(data.vectors, data.task_index, sample_weight=data.weights)
     if tasks == 2:  # scikit-learn then gives the one logit between the two classes
-        weight_T_K, bias_T = np.vstack([0 * weight_T_K, weight_T_K]), np.array([0.0, bias_T[0]])
-    return np.pad(weight_T_K, ((0, 0), (0, data.vectors.shape[1] - weight_T_K.shape[1]))), bias_T
+        return np.vstack([0 * model.coef_, model.coef_]), np.array([0.0, model.intercept_[0]])
+    return model.coef_, model.intercept_

@@ -1,5 +1,6 @@
 """Encoders as the trainer loads them: by name, and out of each kind of bundle."""
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -88,3 +89,13 @@ def test_an_exported_encoder_has_no_other_device_than_the_cpu(tmp_path: Path) ->
     bundle = bundle_with(tmp_path / "bundle", spec, encoder_folder=tmp_path / "encoder")
     with pytest.raises(JobConfigError, match=r"device: 'cuda', but .* exported for the CPU"):
         load_bundle_encoder(bundle, device="cuda")
+
+
+def test_without_openvino_an_exported_bundle_names_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = export_tiny_encoder(tmp_path / "encoder", tmp_path / "torch")
+    bundle = bundle_with(tmp_path / "bundle", spec, encoder_folder=tmp_path / "encoder")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(JobConfigError, match=r"encoder: .*openvino.* pip install"):
+        load_bundle_encoder(bundle)

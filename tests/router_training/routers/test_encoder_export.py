@@ -1,6 +1,7 @@
 """Exporting a real, tiny sentence encoder, and what happens when the export is not what it should be."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,25 @@ def test_a_default_prompt_is_refused(tmp_path: Path) -> None:
     prompted.model.default_prompt_name = "query"
     with pytest.raises(TrainingError, match="puts the prompt 'query: ' before every text"):
         export_encoder(prompted, tmp_path / "encoder", QUESTIONS, first_axis)
+
+
+def test_an_encoder_that_cannot_be_traced_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    untraceable = load_encoder(str(make_tiny_encoder(tmp_path / "torch")), max_tokens=12, truncation_side="left")
+
+    def fail(features: Any) -> Any:
+        raise RuntimeError("no such\noperation")
+
+    monkeypatch.setattr(untraceable.model[1], "forward", fail)
+    with pytest.raises(TrainingError, match=r"export: the encoder cannot be converted \(.*no such operation.*\)"):
+        export_encoder(untraceable, tmp_path / "encoder", QUESTIONS, first_axis)
+
+
+def test_without_openvino_the_error_says_what_to_install(
+    encoder: SentenceEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(TrainingError, match=r"openvino.* pip install 'routerdc-gateway\[train\]'"):
+        export_encoder(encoder, tmp_path / "encoder", QUESTIONS, first_axis)
 
 
 def test_nothing_to_verify_on_is_refused(encoder: SentenceEncoder, tmp_path: Path) -> None:

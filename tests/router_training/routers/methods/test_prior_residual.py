@@ -16,7 +16,7 @@ def data(*, within_task: bool) -> tuple[FitData, np.ndarray]:
     lean = vectors[:, 1] > 0 if within_task else rng.uniform(size=N) < 0.5
     credit = np.stack([lean, ~lean], axis=1).astype(float)
     names = tuple("ab"[one] for one in task)
-    return FitData(vectors, credit, credit, names, topic_dimensions=1), np.arange(N) % 5
+    return FitData(vectors, credit, credit, names), np.arange(N) % 5
 
 
 def choose(

@@ -34,13 +34,6 @@ def test_a_larger_penalty_is_less_sure() -> None:
     assert sure > unsure
 
 
-def test_only_the_topic_dimensions_are_read() -> None:
-    one = data()
-    fitted = fit(FitData(one.vectors, one.credit, one.scores, one.tasks, topic_dimensions=2))
-    assert fitted.tensors["weight"].shape == (2, 3)
-    assert (fitted.tensors["weight"][:, 2] == 0).all()
-
-
 def test_a_single_task_is_its_mean() -> None:
     credit = np.array([[1.0, 0.0], [0.0, 0.0]])
     fitted = fit(FitData(np.ones((2, 2), np.float32), credit, credit, ("a", "a")))
@@ -54,5 +47,5 @@ def test_three_tasks_give_scikit_learns_posterior() -> None:
     vectors = rng.normal(size=(90, 4)).astype(np.float32)
     credit = np.tile(np.eye(3), (30, 1))
     one = FitData(vectors, credit, credit, ("a", "b", "c") * 30)
-    theirs = LogisticRegression(C=1 / (5e-5 * 90), max_iter=400).fit(vectors, one.task_index).predict_proba(vectors)
+    theirs = LogisticRegression(C=1 / (1e-4 * 90), max_iter=400).fit(vectors, one.task_index).predict_proba(vectors)
     assert quality_of(fit(one), vectors, 3) == pytest.approx(theirs @ task_accuracies(one), abs=1e-3)
