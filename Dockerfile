@@ -8,9 +8,10 @@
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS builder
-# `encoder` runs the learned policy; empty makes a small image without torch for the other policies.
+# `encoder` runs a bundle's exported sentence encoder on the CPU; `encoder-torch` any other, with PyTorch; empty makes the
+# smallest image, which runs the `features` encoder and every policy that needs none.
 ARG EXTRAS=encoder
-# PyTorch's CPU build; the encoder is small and needs no GPU. Empty: take torch from pip's own index.
+# PyTorch's CPU build, for `encoder-torch`. Empty: take torch from pip's own index, as a host with a GPU does.
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_CONFIG_FILE=/run/secrets/pip.conf
 RUN python3 -m venv /opt/gateway
@@ -21,9 +22,9 @@ RUN --mount=type=secret,id=pip.conf \
     /opt/gateway/bin/pip install --no-deps -r constraints/gateway.txt
 # hadolint ignore=DL3059
 RUN --mount=type=secret,id=pip.conf \
-    if [ -n "${EXTRAS}" ]; then \
-      /opt/gateway/bin/pip install -c constraints/train.txt torch ${TORCH_INDEX_URL:+--index-url "${TORCH_INDEX_URL}"}; \
-    fi
+    case "${EXTRAS}" in *torch*) \
+      /opt/gateway/bin/pip install -c constraints/train.txt torch ${TORCH_INDEX_URL:+--index-url "${TORCH_INDEX_URL}"};; \
+    esac
 COPY pyproject.toml README.md LICENSE ./
 COPY router_core/ router_core/
 COPY router_training/ router_training/

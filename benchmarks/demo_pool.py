@@ -20,6 +20,7 @@ from pathlib import Path
 from benchmarks.contenders import Contender, compete, features_vectors
 from benchmarks.demo_contenders import contenders
 from benchmarks.demo_sections import Pool, render, summary
+from benchmarks.learning_curve import measure_addition
 from benchmarks.line_up import ALL, QUICK
 from benchmarks.report import write_section
 from benchmarks.served import Served
@@ -28,6 +29,8 @@ from router_core.bundle import load_bundle
 
 DEMO = Path("deploy/demo")
 SEEDS = (0, 1, 2)
+ADDED = ("smollm2-json", "smollm2-multi")
+"""A specialist and the strongest model, each taken out of the table and added again."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +58,7 @@ def judge_pool(bundle_path: Path, train: Path, test: Path, quick: bool) -> Pool:
     vectors = features_vectors(sides)
     methods: tuple[Contender, ...] = QUICK if quick else ALL
     seeds = SEEDS[:1] if quick else SEEDS
+    added = () if quick else ADDED
     return Pool(
         sides=sides,
         served=served,
@@ -62,6 +66,7 @@ def judge_pool(bundle_path: Path, train: Path, test: Path, quick: bool) -> Pool:
         earned=contenders(sides, routed.choice),
         results=tuple(compete(method, sides, vectors, seeds) for method in methods),
         seeds=seeds,
+        learning={model: measure_addition(sides, served, model, seeds[0]) for model in added},
     )
 
 

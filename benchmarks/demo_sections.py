@@ -24,11 +24,13 @@ from benchmarks.demo_contenders import (
     headline,
     task_table,
 )
+from benchmarks.learning_curve import learning_section
 from benchmarks.paired import Difference, listed, paragraph, percent, table, verdicts
 from benchmarks.report import provenance
 from benchmarks.served import Routed, Served
 from benchmarks.sides import Sides
 from router_training.evaluate.routed_accuracy import Floats
+from router_training.routers.learning_curve import Measurement
 
 # Declared for the dial alone, in the order of how much each model can do; nothing here was measured or is charged.
 EXAMPLE_PRICES: Mapping[str, float] = {"smollm2": 1.0, "smollm2-multi": 4.0}
@@ -40,7 +42,10 @@ ORIGIN = """
 
 @dataclass(frozen=True)
 class Pool:
-    """What was found. `earned` are credits (N,) by contender; `results` the methods trained on the demo's table."""
+    """What was found. `earned` are credits (N,) by contender; `results` the methods trained on the demo's table.
+
+    `learning` are the measurements of each model that was taken out and added again.
+    """
 
     sides: Sides
     served: Served
@@ -48,6 +53,7 @@ class Pool:
     earned: dict[str, Floats]
     results: tuple[Result, ...]
     seeds: tuple[int, ...]
+    learning: Mapping[str, tuple[Measurement, ...]]
 
 
 def render(pool: Pool, report: Mapping[str, JsonValue], command: str) -> str:
@@ -74,6 +80,8 @@ def render(pool: Pool, report: Mapping[str, JsonValue], command: str) -> str:
         trust(sides, pool.served, pool.routed),
         "### The cost dial",
         cost_dial(sides.test.models, pool.routed.probability, sides.test.credit, prices, ORIGIN),
+        *(["### A model added to the router", learning_section(pool.learning)] if pool.learning else []),
+        "### The queries",
         paragraph(f"""
             Queries of each set, and duplicates removed (exact ones within a set; across sets also those that differ
             only in their digits): `{json.dumps(report["counts"])}`, `{json.dumps(report["removed"])}`."""),
@@ -118,6 +126,7 @@ def _methods(pool: Pool) -> str:
     header = ["trained on the demo's table", "right, % [95%]", "minus task prior", "minus best single model"]
     text = paragraph(f"""
         All on features vectors, settings chosen by cross-validation on the training table; +- is the standard deviation
-        over seeds {listed([str(seed) for seed in pool.seeds])} of methods that draw at random. Beside the task
+        over seeds {listed([str(seed) for seed in pool.seeds])} of methods that draw at random, of whose mean the
+        intervals are: they cover the draw of queries, not that of seeds. Beside the task
         prior, {verdicts(to_prior, of="routers")}. Beside the best single model, {verdicts(to_best, of="routers")}.""")
     return f"{table(header, lines)}\n\n{text}"

@@ -10,7 +10,7 @@ locked environment; without them their rows say so:
 
 One process on one core; token ids are given, so no tokenizer is timed; rounds are interleaved, so that a disturbance
 hits every row. Fidelity is measured on training questions of RouterDC's data: cosine to torch's vectors, and the share
-of questions for which a ridge regression of credit, fitted on torch's vectors, picks the same model.
+of questions for which routers of three methods, trained on torch's vectors, pick the same model.
 
 Leaves out: GPUs, and batches, whose gain on one core is small (see MOST_TOKENS in router_core/exported_encoder.py).
 """
@@ -19,43 +19,44 @@ import argparse
 import os
 import sys
 import tempfile
+import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.encoder_peers import Backend, Ids, Run, build_backends
 from benchmarks.report import provenance, write_section
-from benchmarks.sides import ROUTERDC_TASKS
+from benchmarks.sides import ROUTERDC_TASKS, take_rows
 from router_core.encoder_files import PACKAGED_ENCODER
 from router_core.tensors import FloatArray
 from router_training.routers.dataset import DataFile, RouterData, read_router_data
 from router_training.routers.encoder import SentenceEncoder, load_encoder
-from router_training.routers.encoder_export import LEAST_AGREEMENT, export_encoder
-from router_training.routers.methods.base import FitData, Fitted, quality_of
-from router_training.routers.methods.ridge import fit
+from router_training.routers.encoder_export import LEAST_AGREEMENT, Choose, export_encoder
+from router_training.routers.methods.base import FitData, Indices, quality_of
+from router_training.routers.methods.choosing import choose_setting, draw_folds
+from router_training.routers.methods.registry import Method, method_named
 
 MAX_TOKENS = 128
 LENGTHS = (16, 64, 256)
 TARGET_MS = {16: 5, 64: 10, 256: 40}
 ROUNDS = {16: 100, 64: 60, 256: 30}
-QUESTIONS_PER_TASK = 200
-ALPHA = 100.0
-"""The weakest penalty of the ridge method's grid: of its settings, the one whose choices change most easily."""
+QUESTIONS_PER_TASK = 150
+JUDGES = ("task_prior", "ridge", "knn")
+"""From the method that reads the coarsest trait of a vector to the one that reads the finest."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one backend: p50 by number of tokens, and its fidelity."""
+    """What was measured of one backend: p50 by number of tokens, cosines, share routed alike by method of JUDGES."""
 
     name: str
     p50_ms: dict[int, float]
     worst_cosine: float
     mean_cosine: float
-    agreement: float
+    agreement: dict[str, float]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,29 +66,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not all(file.path.is_file() for file in files):
         print(f"{args.data}: lacks RouterDC's train/*.json.gz; set ROUTERDC_DATA to their folder", file=sys.stderr)
         return 2
+    began, origin = time.monotonic(), provenance("python -m benchmarks.encoder_backends")
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    began = time.monotonic()
     encoder = load_encoder(PACKAGED_ENCODER, max_tokens=MAX_TOKENS, truncation_side="left")
     data = sample(read_router_data(files))
     vectors = encoder.embed(data.questions)
-    router = fit_router(data, vectors)
+    routers = train_routers(data, vectors)
     with tempfile.TemporaryDirectory() as scratch:
         exported = Path(scratch) / "exported"
         # A few questions: the table below is the verification.
-        export_encoder(encoder, exported, data.questions[:8], lambda some: choices(router, data, some))
+        export_encoder(encoder, exported, data.questions[:8], routers["ridge"])
         backends = build_backends(encoder, exported, Path(scratch), args.peers)
-        rows = measure(backends, encoder, data, router, vectors)
-    section = render(rows, backends, len(data), time.monotonic() - began)
-    if args.results:
-        write_section(args.results, "encoder_backends", section)
+        rows = measure(backends, encoder, data.questions, routers, vectors)
+    section = render(rows, backends, len(data), f"{origin} It took {time.monotonic() - began:.0f} s.")
+    write_section(args.results, "encoder_backends", section)
     print(section)
     return 0
 
 
 def sample(data: RouterData) -> RouterData:
     """At most QUESTIONS_PER_TASK questions of each task, spread evenly over its rows."""
-    from benchmarks.sides import take_rows
-
     tasks = np.array(data.tasks)
     kept = []
     for task in sorted(set(data.tasks)):
@@ -96,30 +94,37 @@ def sample(data: RouterData) -> RouterData:
     return take_rows(data, np.concatenate(kept))
 
 
-def fit_router(data: RouterData, vectors_N_D: FloatArray) -> Fitted:
-    """The ridge regression that judges whether two encoders route alike."""
-    return fit(FitData(vectors_N_D, data.credit, data.scores, data.tasks), alpha=ALPHA)
+def train_routers(data: RouterData, vectors_N_D: FloatArray) -> dict[str, Choose]:
+    """A router of each method of JUDGES, with the setting that cross-validation picks."""
+    fit_data = FitData(vectors_N_D, data.credit, data.scores, data.tasks)
+    folds_N = draw_folds(data.questions, data.tasks, folds=5, seed=0)
+    return {name: train_router(method_named(name), fit_data, folds_N) for name in JUDGES}
 
 
-def choices(router: Fitted, data: RouterData, vectors_N_D: FloatArray) -> npt.NDArray[np.intp]:
-    """The model (N,) that each vector is routed to."""
-    return quality_of(router, vectors_N_D, len(data.models)).argmax(axis=1)
+def train_router(method: Method, data: FitData, folds_N: Indices) -> Choose:
+    """Vectors (N, D) -> the model (N,) that a router of this method picks."""
+    setting, _ = choose_setting(method, data, folds_N)
+    fitted = method.fit(data, **setting)
+    return lambda vectors_N_D: quality_of(fitted, vectors_N_D, data.credit.shape[1]).argmax(axis=1)
 
 
 def measure(
-    backends: Sequence[Backend], encoder: SentenceEncoder, data: RouterData, router: Fitted, vectors_N_D: FloatArray
+    backends: Sequence[Backend],
+    encoder: SentenceEncoder,
+    questions: Sequence[str],
+    routers: Mapping[str, Choose],
+    vectors_N_D: FloatArray,
 ) -> list[Row]:
     """A row for every backend that is installed."""
     runs = {backend.name: backend.run for backend in backends if backend.run is not None}
     latency = {length: p50_ms(runs, length) for length in LENGTHS}
-    ids = [encoder.model.tokenizer(text, truncation=True, max_length=MAX_TOKENS).input_ids for text in data.questions]
-    torch_choice = choices(router, data, vectors_N_D)
+    ids = [encoder.model.tokenizer(text, truncation=True, max_length=MAX_TOKENS).input_ids for text in questions]
     rows = []
     for name, run in runs.items():
         found = np.concatenate([run(*as_batch(row)) for row in ids])
         lengths_N = np.linalg.norm(found, axis=1) * np.linalg.norm(vectors_N_D, axis=1)
         cosine_N = np.einsum("nd,nd->n", found, vectors_N_D) / lengths_N
-        agreement = float((choices(router, data, found) == torch_choice).mean())
+        agreement = {judge: float((choose(found) == choose(vectors_N_D)).mean()) for judge, choose in routers.items()}
         by_length = {length: latency[length][name] for length in LENGTHS}
         rows.append(Row(name, by_length, float(cosine_N.min()), float(cosine_N.mean()), agreement))
     return rows
@@ -145,26 +150,29 @@ def p50_ms(runs: dict[str, Run], length: int) -> dict[str, float]:
     return {name: float(np.median(times[2:])) for name, times in taken.items()}
 
 
-def render(rows: Sequence[Row], backends: Sequence[Backend], questions: int, seconds: float) -> str:
+def render(rows: Sequence[Row], backends: Sequence[Backend], questions: int, origin: str) -> str:
     """The section as Markdown."""
-    head = " | ".join(f"{length} tokens" for length in LENGTHS)
+    targets = ", ".join(f"{TARGET_MS[length]} ms at {length} tokens" for length in LENGTHS)
+    explanation = (
+        f"`{PACKAGED_ENCODER}`, one text, one thread: p50 in ms, the median of {min(ROUNDS.values())} to "
+        f"{max(ROUNDS.values())} interleaved rounds. Target: {targets}. Fidelity on {questions} training questions of "
+        "RouterDC's data: cosine to torch's vectors, and the share that a router of each method, trained on torch's "
+        "vectors, sends to the same model. A bundle's export keeps a reduced precision only if its own router sends "
+        f"{LEAST_AGREEMENT:.1%} of the questions it is verified on alike."
+    )
+    columns = [*(f"{length} tokens" for length in LENGTHS), "meets the target", "worst cosine", "mean cosine", *JUDGES]
     lines = [
         "## The sentence encoder on one CPU core: what runs it, and does it route alike",
         "",
-        provenance("python -m benchmarks.encoder_backends") + f" It took {seconds:.0f} s.",
+        origin,
         "",
-        f"`{PACKAGED_ENCODER}`, one text, one thread; median of {min(ROUNDS.values())} to {max(ROUNDS.values())}",
-        "interleaved rounds. Cosine to torch's vectors and agreement with torch's routing (ridge regression, alpha",
-        f"{ALPHA:g}) on {questions} training questions of RouterDC's data. A reduced precision is exported only if at",
-        f"least {LEAST_AGREEMENT:.1%} of the questions are routed alike. Target: "
-        + ", ".join(f"{TARGET_MS[length]} ms at {length} tokens" for length in LENGTHS)
-        + ".",
+        *textwrap.wrap(explanation, 118),
         "",
-        f"| p50, ms | {head} | meets the target | worst cosine | mean cosine | routed alike |",
-        "| --- " * (len(LENGTHS) + 5) + "|",
-        *map(row_line, rows),
+        f"| backend | {' | '.join(columns)} |",
+        "| --- " * (len(columns) + 1) + "|",
+        *(row_line(row) for row in rows),
         *(
-            f"| {backend.name} | not installed here: `{backend.missing}` {'| ' * (len(LENGTHS) + 3)}|"
+            f"| {backend.name} | not installed here: `{backend.missing}` {'| ' * (len(columns) - 1)}|"
             for backend in backends
             if backend.run is None
         ),
@@ -174,16 +182,23 @@ def render(rows: Sequence[Row], backends: Sequence[Backend], questions: int, sec
 
 def row_line(row: Row) -> str:
     """One backend that was measured."""
-    times = " | ".join(f"{row.p50_ms[length]:.1f}" for length in LENGTHS)
-    met = "yes" if all(row.p50_ms[length] <= TARGET_MS[length] for length in LENGTHS) else "no"
-    return f"| {row.name} | {times} | {met} | {row.worst_cosine:.5f} | {row.mean_cosine:.6f} | {100 * row.agreement:.2f}% |"
+    is_in_time = all(row.p50_ms[length] <= TARGET_MS[length] for length in LENGTHS)
+    cells = [
+        row.name,
+        *(f"{row.p50_ms[length]:.1f}" for length in LENGTHS),
+        "yes" if is_in_time else "no",
+        f"{row.worst_cosine:.5f}",
+        f"{row.mean_cosine:.6f}",
+        *(f"{row.agreement[judge]:.2%}" for judge in JUDGES),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("ROUTERDC_DATA", "data/routerdc")))
     parser.add_argument("--peers", type=Path, default=Path(".cache/benchmarks/encoder_peers"))
-    parser.add_argument("--results", type=Path, help="Page to write the section to, as docs/results.md.")
+    parser.add_argument("--results", type=Path, default=Path("docs/results.md"))
     return parser
 
 

@@ -21,7 +21,7 @@ ALL = (
     Contender("MLP", "mlp"),
     Contender("clusters", "clusters"),
     RIDGE,
-    Contender("RouterDC, setting chosen on train", "routerdc"),
+    Contender("RouterDC with its setting chosen on train", "routerdc"),
     BOTH_LOSSES,
     ONE_LOSS,
     Contender("RouterDC with the released code's faults", "routerdc", {**PAPER, "released_code_faults": True}),

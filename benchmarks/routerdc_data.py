@@ -31,7 +31,7 @@ from router_training.routers.encoder import load_encoder
 
 SEEDS = (0, 1, 2)
 MAX_TOKENS = 128
-FINE_TUNE_STEPS = 150
+FINE_TUNE_STEPS = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,7 +75,9 @@ def full_findings(sides: Sides, cache: Path, fine_tune_steps: int) -> Findings:
     rows = ((features, ALL), (minilm, ON_SENTENCE_VECTORS))
     results = tuple((vectors, tuple(compete(one, sides, vectors, SEEDS) for one in those)) for vectors, those in rows)
     unseen = leave_one_out(sides, ON_UNSEEN_TASKS, SEEDS, with_default=True)
-    tuned = fine_tune(sides, minilm, steps=fine_tune_steps, seed=SEEDS[0]) if fine_tune_steps else None
+    tuned = None
+    if fine_tune_steps:
+        tuned = fine_tune(sides, minilm, steps=fine_tune_steps, seed=SEEDS[0], max_tokens=MAX_TOKENS)
     return Findings(sides, SEEDS, served, results, tuple(unseen), tuned)
 
 
@@ -90,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=FINE_TUNE_STEPS,
         metavar="N",
-        help="Steps of RouterDC with its encoder; 0 leaves that row out. Default: %(default)s",
+        help="Steps of RouterDC with its encoder; 0 leaves it out. Default: %(default)s",
     )
     return parser
 

@@ -36,6 +36,7 @@ JOBS: Mapping[Name, Job] = MappingProxyType(
         ("sft",): Job("router_training.sft.job", "fine-tune a LoRA specialist on queries with known answers"),
         ("pool", "score"): Job("router_training.pool.job", "ask every model every query; write the training table"),
         ("router", "train"): Job("router_training.routers.job", "train a RouterDC router on a table; write a bundle"),
+        ("router", "add-model"): Job("router_training.routers.add_model", "add a model to a bundle from few probes"),
         ("router", "evaluate"): Job("router_training.evaluate.job", "compare a bundle with every single model"),
         ("router", "report"): Job("router_training.evaluate.page.job", "the same and more as a page with charts"),
     }

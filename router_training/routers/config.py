@@ -23,7 +23,7 @@ _ROUTERDC_ONLY = frozenset({
     "cluster_count", "temperature", "labels", "samples_per_task", "steps", "batch_size", "learning_rate",
     "weight_decay", "evaluate_every", "validation_fraction", "released_code_faults",
 })  # fmt: skip
-_NEURAL_ONLY = frozenset({"max_tokens", "truncation_side", "train_encoder", "device"})
+_NEURAL_ONLY = frozenset({"max_tokens", "truncation_side", "train_encoder", "export_encoder", "device"})
 
 
 class RouterTrainConfig(BaseModel):
@@ -57,6 +57,9 @@ class RouterTrainConfig(BaseModel):
     )
     truncation_side: Literal["left", "right"] = Field("left", description="Which end of a long query is cut off.")
     train_encoder: bool = Field(False, description="routerdc: fine-tune the encoder; the bundle then carries it.")
+    export_encoder: bool = Field(
+        False, description="Carry the sentence encoder as an OpenVINO graph: gateways then run it without torch."
+    )
     projection: int | None = Field(
         None, ge=1, description=f"routerdc: width of the head on a frozen encoder. Default: {FROZEN_PROJECTION}"
     )

@@ -84,29 +84,42 @@ def export_bundle(
     settings |= {"method": config.method, "seed": config.seed, "folds": config.folds, **judged.fitted.settings}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "encoder"
+        spec, export = _carried_encoder(config, data, encoded, judged, folder)
         return save_bundle(
             config.out,
             models=data.models,
-            encoder=_bundled_encoder(encoded, folder) if config.train_encoder else encoded.spec,
+            encoder=spec,
             scorer=ScorerSpec(name=judged.fitted.name, options=dict(judged.fitted.options)),
             tensors=tensors,
             calibration=CalibrationSpec(method=judged.calibration.method),
             abstention=judged.abstention,
             data=data.entries,
             parents=_parents(encoded.spec),
-            training=settings,
+            training=settings | export,
             evaluation=evaluation_of(fit_data, data.models, judged),
-            encoder_folder=folder if config.train_encoder else None,
+            encoder_folder=folder if folder.exists() else None,
         )
 
 
-def _bundled_encoder(encoded: Encoded, folder: Path) -> EncoderSpec:
-    """Save the fine-tuned encoder to `folder`; its spec as part of the bundle."""
+def _carried_encoder(
+    config: RouterTrainConfig, data: RouterData, encoded: Encoded, judged: Judged, folder: Path
+) -> tuple[EncoderSpec, dict[str, JsonValue]]:
+    """The encoder's spec and what the manifest says of its export; fills `folder` if the bundle is to carry it."""
     if encoded.model is None or not isinstance(encoded.spec, SentenceEncoderSpec):
-        raise ValueError("only a sentence encoder is fine-tuned")
+        return encoded.spec, {}
+    if config.export_encoder:
+        from router_training.routers.encoder_export import export_encoder
+
+        scorer = judged.fitted.scorer(encoded.spec.dimensions, len(data.models))
+        report = export_encoder(
+            encoded.model, folder, data.questions, lambda vectors_N_D: scorer.quality(vectors_N_D).argmax(axis=1)
+        )
+        return report.spec, {"export": report.record()}
+    if not config.train_encoder:
+        return encoded.spec, {}
     encoded.model.model.save(str(folder), create_model_card=False)
     changes = {"name": BUNDLED_ENCODER, "digest": weights_digest(folder)}
-    return SentenceEncoderSpec(**encoded.spec.model_dump() | changes)
+    return SentenceEncoderSpec(**encoded.spec.model_dump() | changes), {}
 
 
 def _parents(spec: EncoderSpec) -> tuple[Parent, ...]:

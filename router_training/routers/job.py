@@ -29,7 +29,7 @@ from router_training.routers.one_thread import one_thread
 from router_training.routers.tasks import tasks_or_clusters
 
 NOT_OPTIONS = frozenset({"config", "dry_run"})
-_SWITCHES = frozenset({"train_encoder", "released_code_faults"})
+_SWITCHES = frozenset({"train_encoder", "export_encoder", "released_code_faults"})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

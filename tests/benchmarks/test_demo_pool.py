@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -51,12 +50,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     # The bundle's order is not the tables': digits go to its first model, words to its second.
     order = ("smollm2-math", "smollm2", *(model for model in MODELS if model not in ("smollm2-math", "smollm2")))
     small_bundle(folder / "bundle", models=order)
-    points = [{"probes": probes, "seed": seed, "metric": "routed", "value": 0.5 + probes / 100 + seed / 10}
-              for probes in (0, 10) for seed in (0, 1)]  # fmt: skip
-    (folder / "points.jsonl").write_text("\n".join(map(json.dumps, points)), encoding="utf-8")
     paths = {name: str(folder / name) for name in ("bundle", "train.jsonl", "test.jsonl", "results.md", "readme.md")}
     arguments = ["--quick", "--bundle", paths["bundle"], "--train", paths["train.jsonl"], "--test", paths["test.jsonl"]]
-    arguments += ["--learning-curve", str(folder / "points.jsonl")]
     assert main([*arguments, "--results", paths["results.md"], "--readme", paths["readme.md"]]) == 0
     return tuple(Path(paths[name]).read_text(encoding="utf-8") for name in ("results.md", "readme.md"))  # type: ignore[return-value]
 
@@ -78,11 +73,6 @@ def test_tasks_methods_costs_and_probabilities_have_their_tables(pages: tuple[st
         assert f"\n| {label} | " in page
     assert "declared and not measured: `smollm2-math` 2, `smollm2` 1," in " ".join(page.split())
     assert "| as served | every query alike |" in page
-
-
-def test_points_of_an_added_model_are_averaged_over_the_seeds(pages: tuple[str, str]) -> None:
-    assert "| routed | 0 | 0.5500 | 0.5000 to 0.6000 | 2 |" in pages[0]
-    assert "| routed | 10 | 0.6500 | 0.6000 to 0.7000 | 2 |" in pages[0]
 
 
 def test_the_readme_gets_a_few_lines(pages: tuple[str, str]) -> None:

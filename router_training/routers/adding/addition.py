@@ -8,9 +8,9 @@ A model stays pending below FEWEST_PROBES different questions: the gateway never
 
 Abstention thresholds were fitted on the gains of the models then there. A further model changes the best model of a
 query, hence every gain; and of more estimates, one of them from few probes, the largest overstates more. So the
-thresholds stay only while the newcomer is pending and never the best; and not then if it takes the place of a model that
-could be. Otherwise they are fitted again on the probes that no model was trained on, if the tables score every model and
-those are enough (abstention_fitting.py), and dropped if not.
+thresholds stay only while the newcomer is pending and never the best; and not then if it takes the place of a model
+that could be. Otherwise they are fitted again on the probes that no model was trained on, if the tables score every
+model and those are enough (abstention_fitting.py), and dropped if not.
 """
 
 from collections.abc import Mapping
@@ -88,11 +88,13 @@ def add_model(bundle: RouterBundle, model: str, probes: Probes, parents: Weights
             folds=probes.folds(),
             log_odds=calibration.log_odds_line(method, start_map),
             options=bundle.manifest.scorer.options,
+            tasks=probes.tasks,
+            known_tasks=_known_tasks(bundle),
         )
     )
     questions = count_questions(probes.questions)
     is_pending = questions < calibration.FEWEST_PROBES
-    new_map = start_map
+    new_map: Row = start_map
     if not is_pending:
         new_map = calibration.corrected(method, start_map, learned.held_out, probes.credit, from_probabilities=gives)
     row = {**start_row, **_prefixed(learned.row, SCORER), **_prefixed(new_map, CALIBRATION)}
@@ -184,6 +186,12 @@ def _axes(bundle: RouterBundle) -> Axes:
         **{f"{CALIBRATION}{name}": axis for name, axis in of_map.items()},
         BASE_RATES: 0,
     }
+
+
+def _known_tasks(bundle: RouterBundle) -> tuple[str, ...]:
+    """The tasks that the bundle says it was trained on."""
+    tasks = bundle.manifest.training.get("tasks")
+    return tuple(str(task) for task in tasks) if isinstance(tasks, list) else ()
 
 
 def _weights(bundle: RouterBundle, parents: Weights) -> Floats:

@@ -33,7 +33,8 @@ class RowProblem:
 
     `column` is the model's place: M for a new one. The warm start is the mean of the models' rows weighted by `parents`
     (M,), which sum to 1. `credit` (P,) is what the model earned, or what another scorer left of that. `log_odds` are
-    slope and bias that make figures log odds, for a scorer that gives no probabilities.
+    slope and bias that make figures log odds, for a scorer that gives no probabilities. `tasks` (P,) are the probes'
+    tasks, `known_tasks` those that the router was trained on, in the order of its tensors; both may be empty.
     """
 
     scorer: str
@@ -45,10 +46,18 @@ class RowProblem:
     folds: Indices
     log_odds: tuple[float, float] = (1.0, 0.0)
     options: Options = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
+    known_tasks: tuple[str, ...] = ()
 
     def rows(self, rows: Indices) -> "RowProblem":
         """The same problem with some of the probes."""
-        return replace(self, vectors=self.vectors[rows], credit=self.credit[rows], folds=self.folds[rows])
+        return replace(
+            self,
+            vectors=self.vectors[rows],
+            credit=self.credit[rows],
+            folds=self.folds[rows],
+            tasks=tuple(self.tasks[row] for row in rows) if self.tasks else (),
+        )
 
     def models_first(self, name: str, axis: int) -> Floats:
         """The tensor of the models already there, float64, models along the first axis."""

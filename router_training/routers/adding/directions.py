@@ -3,8 +3,8 @@
     maximise over u:  sum over i of log P(credit[i] | sigmoid(slope * figure(cos(q[i], k)) + bias))  -  |u|^2 / (2 F)
                       k = start + R u
 
-by L-BFGS from u = 0. start is the mean of the parents' unit vectors, brought to length 1; R R' the covariance of the
-pool's unit vectors (pool.py). slope and bias are those of the start's calibration, so that a cosine means for the
+by L-BFGS from u = 0. start is the parents' mean brought to length 1; R R' the covariance of the pool's unit vectors
+(pool.py). slope and bias are those of the start's calibration, so that a cosine means for the
 newcomer what it means for the others. The paper's contrastive loss cannot be used: it ranks all models on each query,
 and only the newcomer was asked.
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from router_core.scoring.base import FloatArray, unit_rows
-from router_training.routers.adding.base import RowProblem
+from router_training.routers.adding.base import RowProblem, mean_row
 from router_training.routers.adding.logistic import sigmoid
 from router_training.routers.adding.pool import scatter_root
 from router_training.routers.methods.base import Floats
@@ -34,7 +34,7 @@ def fit_direction(
     from scipy.optimize import minimize  # type: ignore[import-untyped]
 
     unit_M_W = unit_rows(problem.tensors[name]).astype(np.float64)
-    start_W = _unit(problem.parents @ unit_M_W)
+    start_W = _unit(mean_row(problem.tensors, {name: 0}, problem.parents)[name].astype(np.float64))
     root_W_K = np.sqrt(freedom) * scatter_root(unit_M_W)
     slope, bias = problem.log_odds
 

@@ -1,9 +1,10 @@
 """How far a model's row may leave its warm start: empirical Bayes from the pool, corrected by the probes.
 
-The models already in the router say how much models differ (pool.py), and a newcomer's row is drawn to its warm start as
-if it were one more of them: a pool of look-alikes holds it close, and lets go of it where its models differ.
+The models already in the router say how much models differ (pool.py), and a newcomer's row is drawn to its warm start
+as if it were one more of them: a pool of look-alikes holds it close, and lets go of it where its models differ.
 
-But a newcomer may be unlike the pool. So that variance is multiplied by a `freedom` F, the one of FREEDOMS with the most
+But a newcomer may be unlike the pool. So that variance is multiplied by a `freedom` F, the one of FREEDOMS that has the
+largest
 
     sum over probes i of log P(credit[i] | fitted without the fold of i, F)  -  (ln F)^2 / 2
 

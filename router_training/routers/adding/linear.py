@@ -11,8 +11,8 @@ def posterior_mean(phi_P_K: Floats, left_P: Floats, variance: float) -> Floats:
     """u (K,) of left = phi u + noise, with u ~ N(0, variance) and the noise's variance that of `left`."""
     noise = noise_of(left_P)
     ridge = noise / variance * np.eye(phi_P_K.shape[1])
-    mean_K: Floats = np.linalg.solve(phi_P_K.T @ phi_P_K + ridge, phi_P_K.T @ left_P)
-    return mean_K
+    mean_K = np.linalg.solve(phi_P_K.T @ phi_P_K + ridge, phi_P_K.T @ left_P)
+    return np.asarray(mean_K, dtype=np.float64)
 
 
 def noise_of(left_P: Floats) -> float:

@@ -1,7 +1,7 @@
 """Which models of the bundle a new one takes after: named by hand, by its model card, or the mean of all.
 
-A card names parents as their makers call them, a bundle as they are served. A parent of the card is the bundle's model of
-that very name, or else the only one with the same last part ("org/model" and "model").
+A card names parents as their makers call them, a bundle as they are served. A parent of the card is the bundle's model
+of that very name, or else the only one with the same last part ("org/model" and "model").
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,8 +1,8 @@
 """How much the models of a pool differ, which says how far a newcomer's row may lie from its warm start.
 
-A model's row deviates from the mean of the others' rows; the newcomer's deviation is taken for one more like these. Half
-of its variance is that of the pool's deviations as they are, which lie in few directions and are soon told apart; half
-is each number's own, so that what no model of the pool is like can be learned from many probes:
+A model's row deviates from the mean of the others' rows; the newcomer's deviation is taken for one more like these.
+Half of its variance is that of the pool's deviations as they are, which lie in few directions and are soon told apart;
+half is each number's own, so that what no model of the pool is like can be learned from many probes:
 
     covariance = (1/2) (1/M) sum over m of d[m] d[m]'  +  (1/2) diag( (1/M) sum over m of d[m]^2 )
 
@@ -20,7 +20,8 @@ _LEAST_VARIANCE = 1e-8
 def deviations(rows_M_J: Floats) -> Floats:
     """Each row less the mean of the others, (M, J)."""
     others_M_J = (rows_M_J.sum(axis=0) - rows_M_J) / (len(rows_M_J) - 1)
-    return rows_M_J - others_M_J
+    deviations_M_J: Floats = rows_M_J - others_M_J
+    return deviations_M_J
 
 
 def scatter_root(rows_M_J: Floats) -> Floats:

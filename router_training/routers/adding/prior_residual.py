@@ -1,8 +1,8 @@
 """The new model's row of a `prior_residual`: its accuracies, then its row of the residual on what they leave.
 
-A residual that is a `ridge` is learned from the probes. Of a `knn` or `clusters` the newcomer gets the parents' mean: the
-first keeps what every model earned on each training query, which nobody asked the newcomer, and in both what accuracies
-leave unexplained is too little to be counted on few probes.
+A residual that is a `ridge` is learned from the probes. Of a `knn` or `clusters` the newcomer gets the parents' mean:
+the first keeps what every model earned on each training query, which nobody asked the newcomer, and in both what
+accuracies leave unexplained is too little to be counted on few probes.
 """
 
 from dataclasses import replace

@@ -27,7 +27,7 @@ Encode = Callable[[Sequence[str]], tuple[FloatArray, FloatArray]]
 
 @dataclass(frozen=True)
 class ProbeTable:
-    """P probes as they were read. `others` (P, M) is what each model of the bundle earned, None if a table lacks one."""
+    """P probes as they were read. `others` (P, M) is what the bundle's models earned, None if a table lacks one."""
 
     questions: tuple[str, ...]
     tasks: tuple[str, ...]
@@ -72,7 +72,7 @@ class Probes:
         )
 
     def folds(self) -> Indices:
-        """The fold of each probe (P,), all rows of one question in the same. Raises DataError for one question alone."""
+        """The fold of each probe (P,), all rows of one question in one. Raises DataError for one question alone."""
         folds = max(FEWEST_QUESTIONS, min(FOLDS, count_questions(self.questions)))
         return draw_folds(self.questions, ("probes",) * len(self), folds=folds, seed=self.seed)
 

@@ -1,10 +1,11 @@
-"""The new model's accuracies of a `task_prior`: counted on soft-assigned probes, drawn to the warm start.
+"""The new model's accuracies of a `task_prior`: counted on the probes of each task, drawn to the warm start.
 
-    accuracy[t] = (sum over i of p(t | x[i]) credit[i] + s[t] start[t] / F) / (sum over i of p(t | x[i]) + s[t] / F)
+    accuracy[t] = (sum over i of share[i, t] credit[i] + s[t] start[t] / F) / (sum over i of share[i, t] + s[t] / F)
 
-is the posterior mean under a Beta prior of mean start[t] that counts as s[t] / F probes, F being the freedom. The pool's
-own rows give s[t]: a Beta variable of mean m has variance m (1 - m) / (s + 1), and their scatter is that variance. The
-probes need name no task: the frozen classifier says which they are about.
+is the posterior mean under a Beta prior of mean start[t] that counts as s[t] / F probes, F being the freedom. The
+pool's own rows give s[t]: a Beta variable of mean m has variance m (1 - m) / (s + 1), and their scatter is that
+variance. A probe that names a task which the router was trained on belongs to that alone; of any other the frozen
+classifier says what it is about, share[i, t] = p(t | x[i]).
 
 Axis letters: T tasks.
 """
@@ -40,6 +41,9 @@ def fit(problem: RowProblem, freedom: float) -> Row:
     sizes = {"D": problem.vectors.shape[1], "M": len(problem.parents)}
     prior = TaskPrior(Tensors(problem.tensors, "task_prior", sizes), "", {})
     shares_P_T = prior.tasks(problem.vectors).astype(np.float64)
+    if len(problem.known_tasks) == shares_P_T.shape[1]:
+        named_P_T = np.array([[task == known for known in problem.known_tasks] for task in problem.tasks], dtype=float)
+        shares_P_T = np.where(named_P_T.any(axis=1, keepdims=True), named_P_T, shares_P_T)
     return {"accuracy": posterior_mean(problem, "accuracy", shares_P_T, freedom)}
 
 

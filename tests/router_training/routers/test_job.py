@@ -67,6 +67,18 @@ def test_a_fine_tuned_bundle_carries_its_encoder_and_no_path_of_this_machine(
         assert str(tiny_encoder) not in file.read_text(encoding="utf-8")
 
 
+def test_an_exported_encoder_routes_as_torch_does(separable_table: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    flags = ("--encoder", str(tiny_encoder), "--max-tokens", "16", "--folds", "3", "--method", "task_prior")
+    assert train(separable_table, tmp_path / "torch", *flags) == 0
+    assert train(separable_table, tmp_path / "graph", *flags, "--export-encoder") == 0
+    graph = load_bundle(tmp_path / "graph")
+    assert graph.encoder.name == "bundle:encoder"
+    export: Any = graph.manifest.training["export"]
+    assert export
+    accuracies = [routed_accuracy(tmp_path / name, separable_table) for name in ("torch", "graph")]
+    assert accuracies[1] == pytest.approx(accuracies[0], abs=0.01)
+
+
 def test_the_default_needs_no_neural_library_and_knows_what_it_was_trained_on(
     separable_table: Path, tmp_path: Path
 ) -> None:
