@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from deploy.demo.families import FAMILIES, SPECIALISTS
-from deploy.demo.make_data import DATA, make_data, masked
+from deploy.demo.make_data import DATA, QUERIES_PER_FAMILY, make_data, masked
 from router_core.answers import is_right
 from router_core.table import read_queries
 from router_training.sft.examples import read_examples
@@ -47,7 +47,7 @@ def test_the_report_counts_what_was_removed(made: Path) -> None:
     report = json.loads((made / "data" / "report.json").read_text())
     assert report["shared_wordings"] == 0
     assert set(report["removed"]) == {"sft", "router_train", "router_test"}
-    assert report["counts"]["router_test"]["facts"] == 40
+    assert report["counts"]["router_test"]["facts"] == QUERIES_PER_FAMILY["router_test"]
 
 
 def test_digits_spacing_and_case_are_put_aside_by_the_mask() -> None:
