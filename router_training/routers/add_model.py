@@ -9,7 +9,7 @@ probes: a training table that scores NAME on some queries (routers/adding). With
 bundle names the old one as a parent. Its evaluation is that of the old one, under `before_adding`: it was not measured
 anew.
 
-Promises: everything that can be refused is refused before the encoder is loaded; the bundle appears whole or not at
+Promises: flags, tables and bundles are refused before the encoder is loaded; the new bundle appears whole or not at
 all; the same bundle, probes and seed give the same bytes on one machine. `--out` may be the old bundle's own folder.
 """
 
@@ -25,11 +25,10 @@ from router_core.model_card import read_model_card
 from router_core.tensors import AnyArray
 from router_training.errors import JobConfigError
 from router_training.evaluate.judging import encoder_of, read_evaluation_files
-from router_training.routers.adding.addition import Addition, add_model
+from router_training.routers.adding.addition import Addition, add_model, warm_start
 from router_training.routers.adding.calibration import FEWEST_PROBES
 from router_training.routers.adding.parents import Weights, default_parents, parents_of_card, parse_parents
 from router_training.routers.adding.probes import ProbeTable, read_probes
-from router_training.routers.adding.registry import row_learner
 from router_training.routers.dataset import DataFile
 from router_training.routers.learning_curve import (
     Reference,
@@ -38,6 +37,7 @@ from router_training.routers.learning_curve import (
     scored_queries,
     write_learning_curve,
 )
+from router_training.routers.one_thread import one_thread
 
 PARENT_NAME = "router bundle"
 
@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> int:
     """Add and write. Raises RouterTrainingError, RouterCoreError."""
     _refuse_bad_flags(args)
     bundle = load_bundle(args.bundle)
-    row_learner(bundle.manifest.scorer)
     parents = _parents(args, bundle)
+    warm_start(bundle, args.model, parents)  # refuses a bundle that no model can be added to
     table = read_probes([DataFile.parse(text) for text in args.data], args.model, bundle.models)
     models = bundle.models if args.model in bundle.models else (*bundle.models, args.model)
     files = read_evaluation_files(args.test, models) if args.test else []
@@ -88,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
     encode = encoder_of(bundle, args.device)
     probes = table.encoded(encode, args.seed)
     if args.out is not None:
-        addition = add_model(bundle, args.model, probes, parents)
+        with one_thread():
+            addition = add_model(bundle, args.model, probes, parents)
         made = export_addition(args.out, bundle, args.model, addition, table)
         print(_outcome(args.model, addition, bundle, made))
     if args.learning_curve is not None:
@@ -96,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
         known = None
         if reference is not None:
             known = Reference(reference, scored_queries(files, models, encoder_of(reference, args.device)))
-        points = list(learning_curve(bundle, args.model, probes, parents, tests, known))
+        with one_thread():
+            points = list(learning_curve(bundle, args.model, probes, parents, tests, known))
         write_learning_curve(args.learning_curve, points)
         print(f"wrote {args.learning_curve}  {len(points)} measurements on {len(tests)} test table(s)")
     return 0
@@ -131,6 +133,8 @@ def _refuse_bad_flags(args: argparse.Namespace) -> None:
         raise JobConfigError(f"--seed {args.seed}: must be at least 0")
     if args.out is None and args.learning_curve is None:
         raise JobConfigError("--out: missing; say where the new bundle goes, or measure with --learning-curve")
+    if args.out is not None and args.out.is_file():
+        raise JobConfigError(f"--out {args.out}: is a file; give a folder")
     if (args.learning_curve is None) != (args.test is None):
         raise JobConfigError("--learning-curve and --test come together; one is missing")
     if args.reference is not None and args.learning_curve is None:

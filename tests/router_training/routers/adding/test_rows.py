@@ -110,14 +110,11 @@ def test_the_warm_start_is_the_weighted_mean_of_the_parents_rows() -> None:
     assert task_prior.fit(leaning, 1e-12)["accuracy"] == pytest.approx([0.75, 0.45])
 
 
-@pytest.mark.parametrize("name", sorted(ROWS))
+@pytest.mark.parametrize("name", sorted(ROWS.keys() - {"prior_residual"}))  # whose parts are other scorers
 def test_without_information_the_row_is_the_parents_mean(name: str) -> None:
     made = fitted(name)
-    module = import_module(ROWS[name])
-    if not hasattr(module, "fit"):
-        pytest.skip("its parts are tested by themselves")
     rows = np.arange(40)
-    row = module.fit(problem_of(made, np.ones(40), rows), 1e-12)
+    row = import_module(ROWS[name]).fit(problem_of(made, np.ones(40), rows), 1e-12)
     axes = row_learner(ScorerSpec(name=name, options=dict(made.options))).axes
     mean = mean_row(made.tensors, axes, np.full(MODELS, 1 / MODELS))
     for key in axes:
@@ -172,6 +169,17 @@ def test_more_probes_bring_the_row_to_the_trainers_own() -> None:
         problem = replace(problem, parents=np.full(MODELS - 1, 1 / (MODELS - 1)))
         gaps.append(float(np.abs(task_prior.learn(problem).row["accuracy"] - full).max()))
     assert gaps[1] < 0.06 < gaps[0]
+
+
+@pytest.mark.parametrize("residual", ["knn", "clusters"])
+def test_of_a_residual_that_cannot_be_learned_the_newcomer_gets_the_parents_mean(residual: str) -> None:
+    made = method_named("prior_residual").fit(pool_of()[0], residual=residual)
+    rows = np.arange(0, 240, 3)
+    learner = row_learner(ScorerSpec(name="prior_residual", options=dict(made.options)))
+    learned = learner.learn(problem_of(made, np.ones(len(rows)), rows))
+    expected = made.tensors["residual.credit"].mean(axis=1)
+    assert learned.row["residual.credit"] == pytest.approx(expected, abs=1e-6)
+    assert (learned.row["prior.accuracy"] > made.tensors["prior.accuracy"].max()).all()
 
 
 def test_the_ridge_is_the_posterior_under_the_pools_covariance() -> None:
