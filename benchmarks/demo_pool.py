@@ -39,13 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pool = judge_pool(args.bundle, args.train, args.test, args.quick)
     report = json.loads((DEMO / "data" / "report.json").read_text(encoding="utf-8"))
     command = f"python -m benchmarks.demo_pool{' --quick' if args.quick else ''}"
-    section = render(pool, report, command)
+    # Both before anything is written, or the second would say that the tree has uncommitted changes.
+    section, readme = render(pool, report, command), summary(pool, command)
     print(section)
     if args.quick and args.results is None:
         return 0
     write_section(args.results or Path("docs/results.md"), "demo_pool", section)
     if args.readme is not None or args.results is None:
-        write_section(args.readme or Path("README.md"), "demo_pool", summary(pool, command))
+        write_section(args.readme or Path("README.md"), "demo_pool", readme)
     return 0
 
 
