@@ -28,7 +28,8 @@ from gateway.errors import ConfigError, GatewayError
 from gateway.http.drain import LAST_WORDS_S
 from gateway.observability.logs import configure
 from gateway.routing.mapping import check_mapping
-from gateway.settings import Settings, load_settings, redacted
+from gateway.settings import Settings
+from gateway.settings_file import load_settings, redacted
 from router_core.errors import RouterCoreError
 
 # Longer than clients keep an idle connection (official ones: 5 s), so that it is never this side that closes in a race.

@@ -29,7 +29,8 @@ from gateway.http.walk import Walk
 from gateway.observability.logs import configure, log_event
 from gateway.observability.metrics import Metrics
 from gateway.routing.router import Router, build_router
-from gateway.settings import Settings, load_settings
+from gateway.settings import Settings
+from gateway.settings_file import load_settings
 from gateway.state.base import State
 from gateway.state.build import build_state
 from gateway.upstream.aiohttp import AiohttpUpstream

@@ -49,7 +49,7 @@ if ! buildah inspect --type image "$BASE" >/dev/null 2>&1; then
 fi
 
 echo "[2/3] the image (five minutes)"
-buildah bud --format docker --tag "$IMAGE" --build-arg BASE_IMAGE="$BASE" \
+buildah bud --format docker --tag "$IMAGE" --build-arg BASE_IMAGE="$BASE" --build-arg EXTRAS=encoder-torch \
   ${TORCH_INDEX_URL+--build-arg TORCH_INDEX_URL="$TORCH_INDEX_URL"} "$@" .
 
 echo "[3/3] run it"

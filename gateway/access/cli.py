@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from gateway.access.keys import KeyRecord, new_key
 from gateway.access.store import KeyStore, build_key_store
 from gateway.errors import ConfigError, GatewayError, StateUnavailableError
-from gateway.settings import Settings, load_settings
+from gateway.settings import Settings
+from gateway.settings_file import load_settings
 from gateway.state.build import build_state
 
 # A person waits here, not a request: `state.timeout_s` would be too strict for a distant Redis.

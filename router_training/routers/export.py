@@ -40,6 +40,8 @@ from router_training.routers.judged import Judged
 from router_training.routers.methods.base import FitData, Floats, Indices
 
 NOT_RECORDED = {"out", "data", "device"}
+VERIFIED_QUESTIONS = 1000
+"""An exported encoder is compared with torch on so many training questions, spread evenly over the tables."""
 
 
 def validation_files(data: FitData, rows: Indices, probability: Floats) -> tuple[RoutedFile, ...]:
@@ -111,8 +113,14 @@ def _carried_encoder(
         from router_training.routers.encoder_export import export_encoder
 
         scorer = judged.fitted.scorer(encoded.spec.dimensions, len(data.models))
+        rows = np.unique(np.linspace(0, len(data) - 1, VERIFIED_QUESTIONS).astype(np.intp))
         report = export_encoder(
-            encoded.model, folder, data.questions, lambda vectors_N_D: scorer.quality(vectors_N_D).argmax(axis=1)
+            encoded.model,
+            folder,
+            [data.questions[row] for row in rows],
+            lambda vectors_N_D: scorer.quality(vectors_N_D).argmax(axis=1),
+            # Those of a fine-tuned encoder are of before its training.
+            vectors=None if config.train_encoder else encoded.vectors[rows],
         )
         return report.spec, {"export": report.record()}
     if not config.train_encoder:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.settings import LOOPBACK_HOSTS, load_settings
+from gateway.settings import LOOPBACK_HOSTS
+from gateway.settings_file import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 GATEWAY_CONFIG = ROOT / "deploy" / "compose" / "gateway.yaml"

@@ -12,7 +12,8 @@ import pytest
 from gateway.__main__ import main
 from gateway.app import build_app
 from gateway.errors import ConfigError
-from gateway.settings import Settings, load_settings
+from gateway.settings import Settings
+from gateway.settings_file import load_settings
 from tests.support.gateway_client import CHAT, chat, model_section, running_gateway, settings_with
 from tests.support.mock_vllm import MockVllm
 from tests.support.settings import make_settings, settings_document, write_settings

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.settings import load_settings, redacted
+from gateway.settings_file import load_settings, redacted
 from tests.support.settings import make_settings, settings_document, write_settings
 
 REPLICA = {"base_url": "http://127.0.0.1:1/v1"}

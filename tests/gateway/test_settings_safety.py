@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.settings import load_settings
+from gateway.settings_file import load_settings
 from tests.support.settings import write_settings
 
 

@@ -23,7 +23,7 @@ import asyncio, sys
 from pathlib import Path
 from gateway.access.guard import build_guard
 from gateway.errors import RateLimitedError
-from gateway.settings import load_settings
+from gateway.settings_file import load_settings
 from gateway.state.build import build_state
 
 async def main():
