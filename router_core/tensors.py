@@ -40,9 +40,11 @@ class Tensors:
         letters = axes.split()
         expected = tuple(self.sizes.get(letter, size) for letter, size in zip(letters, tensor.shape, strict=False))
         if len(letters) != tensor.ndim or expected != tensor.shape or 0 in tensor.shape:
-            known = ", ".join(f"{letter} = {self.sizes[letter]}" for letter in letters if letter in self.sizes)
+            # What follows a colon tells axes of like name apart and says nothing to a reader.
+            shown = {letter: letter.partition(":")[0] for letter in letters}
+            known = ", ".join(f"{shown[letter]} = {self.sizes[letter]}" for letter in letters if letter in self.sizes)
             raise BundleError(
-                f"{self.where}: {name}: shape is {tensor.shape}, expected ({', '.join(letters)})"
+                f"{self.where}: {name}: shape is {tensor.shape}, expected ({', '.join(shown.values())})"
                 + (f" with {known}" if known else "")
             )
         self.sizes.update(zip(letters, tensor.shape, strict=True))

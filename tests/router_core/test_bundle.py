@@ -308,7 +308,7 @@ UNKNOWN_SCORER = r"router\.safetensors: scorer 'oracle' is not known here; known
         (with_manifest(calibration={"method": "none"}), "calibration none needs a scorer that gives probabilities"),
         (with_manifest(calibration={"method": "isotonic"}), "tensor 'calibration.x' is missing"),
         (with_manifest(models=["a", "b", "b"]), "models: model names must be unique; twice: b"),
-        (with_manifest(models=["a", "b"]), r"shape is \(3, 2\), expected \(M, P:scorer.\) with M = 2"),
+        (with_manifest(models=["a", "b"]), r"shape is \(3, 2\), expected \(M, P\) with M = 2"),
         (with_manifest(files={}), r"files: router\.safetensors is not listed"),
         (with_manifest(colour="red"), "colour: "),
     ],

@@ -109,7 +109,7 @@ def test_base_rates_are_kept_and_the_tensors_left_alone() -> None:
         ({"bounds": (-1, 1)}, "must be two rising distances"),
         ({"bounds": (1, 2, 3)}, "must be two rising distances"),
         ({"bounds": (np.nan, 1)}, "f: n.bounds: holds NaN"),
-        ({"centroids": np.ones((2, 3))}, r"f: n.centroids: shape is \(2, 3\), expected \(K:n., D\) with D = 2"),
+        ({"centroids": np.ones((2, 3))}, r"f: n.centroids: shape is \(2, 3\), expected \(K, D\) with D = 2"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:

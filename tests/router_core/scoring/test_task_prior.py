@@ -70,7 +70,7 @@ def test_the_mixture_is_as_written(
 @pytest.mark.parametrize(
     ("weight", "bias", "accuracy", "message"),
     [
-        (np.ones((2, 3)), np.ones(3), np.ones((2, 4)), r"s.bias: shape is \(3,\), expected \(T:s.\) with T:s. = 2"),
+        (np.ones((2, 3)), np.ones(3), np.ones((2, 4)), r"s.bias: shape is \(3,\), expected \(T\) with T = 2"),
         (np.ones((2, 3)), np.ones(2), np.ones((3, 4)), r"s.accuracy: shape is \(3, 4\)"),
         (np.ones((2, 3)), [0, np.nan], np.ones((2, 4)), "s.bias: holds NaN"),
     ],
