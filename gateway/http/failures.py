@@ -5,7 +5,6 @@ else is between the gateway and the server: 401 and 403 are about the gateway's 
 told without the server's words, which may hold its paths or addresses.
 """
 
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,12 +46,11 @@ def server_failure(answer: UpstreamAnswer, model: str) -> GatewayError | None:
 async def refusal_of(answer: UpstreamAnswer) -> Refusal:
     """A 4xx answer in OpenAI's shape; 422 becomes 400."""
     body = b""
-    async with aclosing(answer.chunks()) as chunks:
-        async for chunk in chunks:
-            body += chunk
-            if len(body) > MAX_REFUSAL_BYTES:
-                body = b""
-                break
+    while chunk := await answer.read():
+        body += chunk
+        if len(body) > MAX_REFUSAL_BYTES:
+            body = b""
+            break
     status = 400 if answer.status == 422 else answer.status
     return Refusal(status, _nested(body, answer.status), kept_headers(answer.headers))
 

@@ -8,8 +8,7 @@ instead of passing for an answer.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 
 from gateway.errors import GatewayError, UpstreamProtocolError
 from gateway.http.endpoints import StreamEnd
@@ -35,25 +34,24 @@ async def relay_stream(
 ) -> Ending:
     """Relay events until the end marker, without ending the client's answer. `begin` sends the head.
 
-    Raises UpstreamProtocolError and the errors of the answer's chunks, before or after the head.
+    Raises UpstreamProtocolError and the errors of reading the answer, before or after the head.
     """
     _refuse_encoding(answer)
     if _media_type(answer) != EVENT_STREAM:
         raise UpstreamProtocolError("the model's server did not answer with an event stream")
     splitter = EventSplitter(max_event_bytes)
     last: deque[bytes] = deque(maxlen=LAST_BLOCKS)
-    async with aclosing(answer.chunks()) as chunks:
-        async for chunk in chunks:
-            block = splitter.feed(chunk)
-            if block:
-                if not responder.has_begun:
-                    await begin()
-                await responder.write(block)
-                last.append(block)
-                if is_ended_by(block, ends):
-                    await _read_to_end(chunks)
-                    return ending_of(b"".join(last))
-            splitter.refuse_excess()
+    while chunk := await answer.read():
+        block = splitter.feed(chunk)
+        if block:
+            if not responder.has_begun:
+                await begin()
+            await responder.write(block)
+            last.append(block)
+            if is_ended_by(block, ends):
+                await _read_to_end(answer)
+                return ending_of(b"".join(last))
+        splitter.refuse_excess()
     rest = splitter.rest
     if is_ended_by(rest, ends):
         # The body ended without the blank line that ends an event: the marker is there all the same.
@@ -65,16 +63,15 @@ async def relay_stream(
 
 
 async def read_answer(answer: UpstreamAnswer, max_bytes: int) -> tuple[bytes, Usage | None]:
-    """A whole JSON answer and its counts of tokens. Raises UpstreamProtocolError and the errors of the chunks."""
+    """A whole JSON answer and its counts of tokens. Raises UpstreamProtocolError and the errors of reading."""
     _refuse_encoding(answer)
     parts: list[bytes] = []
     size = 0
-    async with aclosing(answer.chunks()) as chunks:
-        async for chunk in chunks:
-            size += len(chunk)
-            if size > max_bytes:
-                raise UpstreamProtocolError(f"the model's answer is over {max_bytes} bytes")
-            parts.append(chunk)
+    while chunk := await answer.read():
+        size += len(chunk)
+        if size > max_bytes:
+            raise UpstreamProtocolError(f"the model's answer is over {max_bytes} bytes")
+        parts.append(chunk)
     body = b"".join(parts)
     try:
         return body, usage_of_answer(body)
@@ -82,10 +79,10 @@ async def read_answer(answer: UpstreamAnswer, max_bytes: int) -> tuple[bytes, Us
         raise UpstreamProtocolError("the model's server did not answer with a JSON object") from None
 
 
-async def _read_to_end(chunks: AsyncGenerator[bytes, None]) -> None:
+async def _read_to_end(answer: UpstreamAnswer) -> None:
     try:
         async with asyncio.timeout(END_OF_BODY_TIMEOUT_S):
-            async for _ in chunks:
+            while await answer.read():
                 pass
     except (TimeoutError, GatewayError):
         # The client has everything; the exchange is closed instead of used again.

@@ -67,7 +67,7 @@ class Walk:
                 try:
                     yield answer
                 finally:
-                    await answer.aclose()
+                    answer.close()
                 return
         raise error
 
@@ -92,7 +92,7 @@ class Walk:
         failed = server_failure(answer, replica.model)
         if failed is None:
             return answer
-        await answer.aclose()
+        answer.close()
         if answer.status in PASSED_OVER_STATUSES:
             raise _PassedOverError(failed)
         raise failed

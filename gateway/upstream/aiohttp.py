@@ -8,7 +8,7 @@ Leaves out retries and health: gateway/http/walk.py and gateway/upstream/pool.py
 
 import asyncio
 import io
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -43,30 +43,26 @@ class AiohttpAnswer:
         self._model = model
         self._first_byte_by = first_byte_by
         self._idle_timeout_s = idle_timeout_s
+        self._has_begun = False
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body's bytes; see UpstreamAnswer."""
-        loop, content = asyncio.get_running_loop(), self._response.content
+    async def read(self) -> bytes:
+        """The body's next bytes; see UpstreamAnswer."""
+        until = asyncio.get_running_loop().time() + self._idle_timeout_s
         try:
-            async with asyncio.timeout_at(max(self._first_byte_by, loop.time() + self._idle_timeout_s)):
-                chunk = await content.readany()
+            async with asyncio.timeout_at(until if self._has_begun else max(self._first_byte_by, until)):
+                chunk = await self._response.content.readany()
         except TimeoutError:
+            if self._has_begun:
+                raise UpstreamIdleTimeoutError(f"model {self._model!r} stopped in the middle of its answer") from None
             raise UpstreamFirstByteTimeoutError(f"model {self._model!r} did not begin to answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
             raise self._broke_off(error) from error
-        while chunk:
-            yield chunk
-            try:
-                async with asyncio.timeout(self._idle_timeout_s):
-                    chunk = await content.readany()
-            except TimeoutError:
-                raise UpstreamIdleTimeoutError(f"model {self._model!r} stopped in the middle of its answer") from None
-            except (aiohttp.ClientError, OSError) as error:
-                raise self._broke_off(error) from error
+        self._has_begun = True
+        return chunk
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Return the connection if the body is complete, else close it."""
         if self._response.content.at_eof():
             self._response.release()

@@ -5,7 +5,7 @@ the event-loop turn in which they arrive. It never decodes and never retries, bu
 turns out to be closed: the rest belongs to whoever knows the request.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,16 +37,19 @@ class UpstreamAnswer(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Headers of the upstream, lower-case names."""
 
-    def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body's bytes as they arrive.
+    async def read(self) -> bytes:
+        """The bytes of the body that have arrived since the last call, waiting for some; b"" at its end.
 
         Raises UpstreamFirstByteTimeoutError if the body has not begun within `upstream.first_byte_timeout_s` of the
         request, UpstreamIdleTimeoutError after `upstream.idle_timeout_s` of silence, UpstreamProtocolError if the
         connection breaks before the body is complete.
         """
 
-    async def aclose(self) -> None:
-        """Let the exchange go: a finished one returns its connection, an unfinished one is aborted at once."""
+    def close(self) -> None:
+        """Let the exchange go: a finished one returns its connection, an unfinished one is aborted at once.
+
+        Nothing waits, so that it also works while a cancellation unwinds.
+        """
 
 
 class Upstream(Protocol):

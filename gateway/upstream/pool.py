@@ -125,11 +125,11 @@ class Pool:
             async with asyncio.timeout(self._settings.health_timeout_s):
                 answer = await self._upstream.send(replica, method="GET", url=url, headers=headers, body=b"")
                 try:
-                    async for _ in answer.chunks():
+                    while await answer.read():
                         pass
                     return 200 <= answer.status < 300
                 finally:
-                    await answer.aclose()
+                    answer.close()
         except (GatewayError, TimeoutError):
             return False
 

@@ -43,10 +43,13 @@ async def ask(upstream: AiohttpUpstream, port: int, **mock: Any) -> AiohttpAnswe
 
 
 async def read(answer: AiohttpAnswer) -> bytes:
+    whole = b""
     try:
-        return b"".join([chunk async for chunk in answer.chunks()])
+        while chunk := await answer.read():
+            whole += chunk
+        return whole
     finally:
-        await answer.aclose()
+        answer.close()
 
 
 async def test_a_good_answer(upstream: AiohttpUpstream, mock_vllm: MockVllm) -> None:
@@ -137,7 +140,7 @@ async def test_what_is_not_http(upstream: AiohttpUpstream) -> None:
 
 async def test_letting_go_aborts(upstream: AiohttpUpstream, mock_vllm: MockVllm) -> None:
     answer = await ask(upstream, mock_vllm.port, stall_at_chunk=1)
-    await answer.aclose()
+    answer.close()
     left = await asyncio.to_thread(mock_vllm.wait_until, lambda seen: seen["caller_left_after_s"] is not None)
     assert not left["finished"]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 
 from gateway.errors import UpstreamConnectError
 from gateway.settings import ModelSettings, UpstreamSettings
@@ -19,10 +19,10 @@ class Answer:
         self.status = status
         self.headers: Mapping[str, str] = {}
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        yield b"ok"
+    async def read(self) -> bytes:
+        return b""
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Nothing is open."""
 
 
