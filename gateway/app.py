@@ -85,6 +85,7 @@ class Gateway:
         await self._guard.start()
         await self._pool.start()
         await self._router.start()
+        self._metrics.start()
         self._metrics.bundle(self._router.bundle_digest, self._settings.router.policy)
         if self._signals is not None:
             self._signals.listen()
@@ -94,6 +95,7 @@ class Gateway:
         if self._signals is not None:
             self._signals.ignore()
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._metrics.aclose)
             # A part that fails to stop does not keep the others from stopping.
             for part in (self._state, self._upstream, self._guard, self._pool, self._router):
                 stack.push_async_callback(part.aclose)

@@ -11,15 +11,27 @@ import json
 import logging
 import math
 import re
+import time
 import traceback
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any, Final, TextIO
+
+import msgspec
 
 from gateway.errors import GatewayError
 
 MAX_TEXT_CHARACTERS: Final = 2048
 MAX_DEPTH: Final = 4
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_PLAIN: Final = frozenset({type(None), bool, int, str, float})
+# What every text that _SECRET strikes out holds.
+_SECRET_MARKS: Final = ("rdc_", "earer")
+# The attributes of a record that say where it comes from, or what it carries beside its event.
+_NO_PLACE: Final[Mapping[str, object]] = {
+    **vars(logging.LogRecord("", logging.INFO, "", 0, "", (), None)),
+    **dict.fromkeys(("process", "processName", "thread", "threadName", "taskName")),
+}
+_encode = msgspec.json.Encoder().encode
 _SECRET = re.compile(r"(rdc_[0-9a-f]{1,16}_|[Bb]earer\s+)[A-Za-z0-9._~+/=-]+")
 
 
@@ -38,26 +50,72 @@ def configure(level: str, stream: TextIO) -> None:
 def log_event(logger: logging.Logger, event: str, *, level: int = logging.INFO, **fields: object) -> None:
     """Write one line: `event` is its name (snake_case), `fields` are JSON values. Never a prompt, never a key."""
     if logger.isEnabledFor(level):
-        logger.log(level, event, extra={"gateway_fields": fields})
+        logger.handle(EventRecord(logger.name, level, event, fields))
+
+
+class EventRecord(logging.LogRecord):
+    """A record without the place it comes from: finding that out costs more than writing the line."""
+
+    def __init__(self, name: str, level: int, event: str, fields: Mapping[str, object]) -> None:
+        # Not the library's constructor, which is what costs.
+        self.__dict__.update(_NO_PLACE)
+        self.name = name
+        self.msg = event
+        self.levelno = level
+        self.levelname = logging.getLevelName(level)
+        self.created = time.time()
+        self.msecs = self.created % 1 * 1000
+        self.gateway_fields = fields
 
 
 class JsonFormatter(logging.Formatter):
     """A record as one line of JSON: time (UTC), level, logger, event, then the event's fields."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._second, self._shown_second = -1, ""
+
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its newline."""
-        fields: dict[str, object] = getattr(record, "gateway_fields", {})
-        line: dict[str, Any] = {_safe_text(name): _safe(value, 0) for name, value in fields.items()}
-        if record.exc_info is not None and record.exc_info[1] is not None:
-            line["exception"] = _exception(record.exc_info[1])
-        line |= {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        fields: Mapping[str, object] = getattr(record, "gateway_fields", {})
+        head = {
+            "time": self._time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": _safe_text(_message(record)),
+            "event": _message(record),
         }
-        head = ("time", "level", "logger", "event")
-        return json.dumps({name: line[name] for name in head} | line, ensure_ascii=True, allow_nan=False)
+        if record.exc_info is None or record.exc_info[1] is None:
+            line = _plain_line(head, fields)
+            if line is not None:
+                return line
+        safe = {_safe_text(name): _safe(value, 0) for name, value in fields.items()}
+        if record.exc_info is not None and record.exc_info[1] is not None:
+            safe["exception"] = _exception(record.exc_info[1])
+        head["event"] = _safe_text(head["event"])
+        return json.dumps(head | safe | head, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+    def _time(self, created: float) -> str:
+        """ISO 8601 in UTC with milliseconds."""
+        second = int(created)
+        if second != self._second:
+            self._second, self._shown_second = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._shown_second}.{int((created - second) * 1000):03d}+00:00"
+
+
+def _plain_line(head: Mapping[str, str], fields: Mapping[str, object]) -> str | None:
+    """The line of an event that needs nothing escaped, cut or struck out, as nearly all do; None for another."""
+    if not _PLAIN.issuperset(map(type, fields.values())):
+        return None
+    try:
+        line = _encode({**head, **fields, **head}).decode()
+    except (OverflowError, UnicodeEncodeError):
+        return None
+    is_safe = len(line) <= MAX_TEXT_CHARACTERS and line.isascii() and line.isprintable()
+    if not is_safe or any(mark in line for mark in _SECRET_MARKS):
+        return None
+    # JSON has no word for a float that is not finite; `null` would say something else.
+    has_odd_float = any(type(value) is float and not math.isfinite(value) for value in fields.values())
+    return None if has_odd_float else line
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -8,6 +8,7 @@ Leaves out per-key metrics: keys come and go, series do not. docs/operations.md 
 them.
 """
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from typing import Final
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from gateway.observability.tallies import Durations, Family, Tally, counter_family, histogram_family
 from gateway.routing.base import REASONS
 
 OTHER: Final = "other"
@@ -40,7 +42,10 @@ STAGES: Final = ("parse", "encode", "score", "upstream")
 DIRECTIONS: Final = ("input", "output")
 DEPENDENCIES: Final = ("redis",)
 STATUSES: Final = (200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 499, 500, 501, 502, 503, 504)
+_SHOWN_STATUSES: Final = {status: str(status) for status in STATUSES}
 
+# How often a worker hands over what it counted, for the others to see.
+HAND_OVER_S: Final = 1.0
 DURATION_BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 # From 50 microseconds; the last three are for the wait on the upstream and for an encoder in trouble.
 OVERHEAD_BUCKETS_S: Final = (
@@ -56,43 +61,36 @@ class Metrics:
         self._models = frozenset(models)
         self._registry = CollectorRegistry() if registry is None else registry
         self._bundle: tuple[str, str] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         own = self._registry
-        self._requests = Counter(
+        self._families: list[Family[Tally] | Family[Durations]] = []
+        self._requests = self._counter(
             "gateway_requests_total",
             "Requests answered, by how they ended.",
             ["endpoint", "model", "status", "outcome"],
-            registry=own,
         )
-        self._duration = Histogram(
+        self._duration = self._histogram(
             "gateway_request_duration_seconds",
             "Time from a request's first byte to its answer's last.",
             ["endpoint", "model"],
-            buckets=DURATION_BUCKETS_S,
-            registry=own,
+            DURATION_BUCKETS_S,
         )
-        self._decisions = Counter(
-            "gateway_decisions_total",
-            "Routing decisions, by model chosen and reason.",
-            ["model", "reason"],
-            registry=own,
+        self._decisions = self._counter(
+            "gateway_decisions_total", "Routing decisions, by model chosen and reason.", ["model", "reason"]
         )
-        self._overhead = Histogram(
+        self._overhead = self._histogram(
             "gateway_overhead_seconds",
             "Time a request spent in one stage: parse, encode and score are the gateway's own.",
             ["stage"],
-            buckets=OVERHEAD_BUCKETS_S,
-            registry=own,
+            OVERHEAD_BUCKETS_S,
         )
-        self._first_token = Histogram(
+        self._first_token = self._histogram(
             "gateway_time_to_first_token_seconds",
             "Time from a streaming request to the first token relayed.",
             ["model"],
-            buckets=FIRST_TOKEN_BUCKETS_S,
-            registry=own,
+            FIRST_TOKEN_BUCKETS_S,
         )
-        self._tokens = Counter(
-            "gateway_tokens_total", "Tokens that upstreams reported.", ["model", "direction"], registry=own
-        )
+        self._tokens = self._counter("gateway_tokens_total", "Tokens that upstreams reported.", ["model", "direction"])
         # A worker that sees a replica or Redis down is the one to listen to, hence the minimum over live workers.
         self._upstream_up = Gauge(
             "gateway_upstream_up",
@@ -116,29 +114,52 @@ class Metrics:
             multiprocess_mode="livemax",
         )
 
+    def start(self) -> None:
+        """With several workers, hand over now and then what was counted; with one, rendering does."""
+        if _is_shared():
+            self._timer = asyncio.get_running_loop().call_later(HAND_OVER_S, self.start)
+            self._hand_over()
+
+    def aclose(self) -> None:
+        """Hand over what is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._hand_over()
+
     def request_finished(self, endpoint: str, model: str | None, status: int, outcome: str, duration_s: float) -> None:
         """Count one answered request. `model` is the model that answered, None if none did."""
-        endpoint, model = _closed(endpoint, ENDPOINTS), self._model(model)
-        shown_status = str(status) if status in STATUSES else OTHER
-        self._requests.labels(endpoint, model, shown_status, _closed(outcome, OUTCOMES)).inc()
-        self._duration.labels(endpoint, model).observe(duration_s)
+        shown_status, model = _SHOWN_STATUSES.get(status, OTHER), OTHER if model is None else model
+        requests = self._requests.get((endpoint, model, shown_status, outcome))
+        duration = self._duration.get((endpoint, model))
+        if requests is None or duration is None:
+            endpoint, model = _closed(endpoint, ENDPOINTS), self._model(model)
+            requests = self._requests.open(endpoint, model, shown_status, _closed(outcome, OUTCOMES))
+            duration = self._duration.open(endpoint, model)
+        requests.count += 1
+        duration.add(duration_s)
 
     def decided(self, model: str, reason: str) -> None:
         """Count one routing decision."""
-        self._decisions.labels(self._model(model), _closed(reason, REASONS)).inc()
+        decisions = self._decisions.get((model, reason))
+        if decisions is None:
+            decisions = self._decisions.open(self._model(model), _closed(reason, REASONS))
+        decisions.count += 1
 
     def overhead(self, stage: str, seconds: float) -> None:
         """Record the time that one request spent in `stage`."""
-        self._overhead.labels(_closed(stage, STAGES)).observe(seconds)
+        (self._overhead.get((stage,)) or self._overhead.open(_closed(stage, STAGES))).add(seconds)
 
     def first_token(self, model: str, seconds: float) -> None:
         """Record the time to the first token of a stream."""
-        self._first_token.labels(self._model(model)).observe(seconds)
+        (self._first_token.get((model,)) or self._first_token.open(self._model(model))).add(seconds)
 
     def tokens(self, model: str, direction: str, count: int) -> None:
         """Add tokens that the upstream reported; a `count` below zero is the upstream's mistake and adds nothing."""
         if count > 0:
-            self._tokens.labels(self._model(model), _closed(direction, DIRECTIONS)).inc(count)
+            tokens = self._tokens.get((model, direction))
+            if tokens is None:
+                tokens = self._tokens.open(self._model(model), _closed(direction, DIRECTIONS))
+            tokens.count += count
 
     def upstream_health(self, model: str, replica_index: int, is_healthy: bool) -> None:
         """Set the health of one replica."""
@@ -158,19 +179,39 @@ class Metrics:
 
     def render(self) -> tuple[bytes, str]:
         """The text exposition and its content type."""
+        self._hand_over()
         return generate_latest(self._source()), CONTENT_TYPE_LATEST
 
     def _source(self) -> CollectorRegistry:
-        # The library itself decides by this variable where values are kept, so this is no setting of ours.
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        if not _is_shared():
             return self._registry
         _forget_dead_workers(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return together
 
-    def _model(self, name: str | None) -> str:
-        return name if name is not None and name in self._models else OTHER
+    def _counter(self, name: str, meaning: str, labels: list[str]) -> Family[Tally]:
+        family = counter_family(Counter(name, meaning, labels, registry=self._registry))
+        self._families.append(family)
+        return family
+
+    def _histogram(self, name: str, meaning: str, labels: list[str], bounds_s: Sequence[float]) -> Family[Durations]:
+        histogram = Histogram(name, meaning, labels, buckets=bounds_s, registry=self._registry)
+        family = histogram_family(histogram, bounds_s)
+        self._families.append(family)
+        return family
+
+    def _hand_over(self) -> None:
+        for family in self._families:
+            family.hand_over()
+
+    def _model(self, name: str) -> str:
+        return name if name in self._models else OTHER
+
+
+def _is_shared() -> bool:
+    # The library itself decides by this variable where values are kept, so this is no setting of ours.
+    return "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
 
 def _forget_dead_workers(folder: Path) -> None:

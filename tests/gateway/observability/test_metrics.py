@@ -146,6 +146,30 @@ def test_workers_are_summed_and_a_dead_ones_counts_stay(tmp_path: Path) -> None:
     assert 'gateway_bundle_info{digest="abcdef012345",policy="learned"} 1.0' in shown
 
 
+COUNTING_WORKER = """
+import asyncio
+from gateway.observability import metrics as module
+module.HAND_OVER_S = 0.01
+async def count():
+    metrics = module.Metrics(["alpha"])
+    metrics.start()
+    metrics.decided("alpha", "routed")
+    await asyncio.sleep(0.2)
+    metrics.decided("alpha", "pinned")
+    metrics.aclose()
+asyncio.run(count())
+"""
+
+
+def test_a_worker_shows_its_counts_without_being_asked_and_the_last_ones_at_its_end(tmp_path: Path) -> None:
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", COUNTING_WORKER], env=environment, check=True)
+    arguments = [sys.executable, "-c", WORKER, "0", "up"]
+    shown = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True).stdout
+    assert 'gateway_decisions_total{model="alpha",reason="routed"} 1.0' in shown
+    assert 'gateway_decisions_total{model="alpha",reason="pinned"} 1.0' in shown
+
+
 def test_promtool_finds_nothing_to_say() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
