@@ -17,6 +17,7 @@ ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"
 Modality = Literal["text", "image", "audio"]
 PolicyName = Literal["learned", "fixed", "weighted", "random"]
 CostUnit = Literal["price", "seconds"]
+HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 COST_OPTIONS: Mapping[CostUnit, str] = MappingProxyType({"price": "price", "seconds": "seconds_per_token"})
 """The option of a model that `router.cost_unit` weighs it by."""
@@ -233,6 +234,18 @@ class UpstreamSettings(_Section):
     health_path: str = Field("/health", description="Asked at the server's root; any 2xx is healthy.")
     health_interval_s: float = Field(5.0, gt=0, description="Time between health checks.")
     health_timeout_s: float = Field(2.0, gt=0, description="Deadline of one health check.")
+    listing_interval_s: float = Field(
+        30.0, gt=0, description="Time between looks at a server's `/v1/models`, which tell what adapters it holds now."
+    )
+    affinity_header: HeaderName | None = Field(
+        "x-session-id", description="Requests with the same value of it go to the same replica. Absent: none do."
+    )
+    session_load_factor: float | None = Field(
+        None,
+        ge=1,
+        description="A session leaves a replica with more than so many times the mean of requests in flight; "
+        "2 is a good value where sessions differ much. Absent: only one that is full or down.",
+    )
 
 
 class LogSettings(_Section):

@@ -53,7 +53,7 @@ class Walk:
             f"no server of model {decision.choice.model!r} is up and free; try again shortly",
             retry_after_s=self._retry_after_s,
         )
-        for replica in self._replicas(decision, record):
+        for replica in self._replicas(decision, headers, record):
             sent = upstream_headers(headers, record.request_id, replica)
             body = seen.body_for(replica.served_name)
             record.sent_upstream = time.perf_counter()
@@ -71,11 +71,11 @@ class Walk:
                 return
         raise error
 
-    def _replicas(self, decision: Decision, record: Record) -> Iterator[Replica]:
+    def _replicas(self, decision: Decision, headers: Mapping[str, str], record: Record) -> Iterator[Replica]:
         """Every healthy replica of every candidate once, in order; health is looked up at each step."""
         for candidate in decision.candidates:
             asked: list[Replica] = []
-            while (replica := self._pool.choose(candidate.model, asked)) is not None:
+            while (replica := self._pool.choose(candidate.model, asked, headers)) is not None:
                 asked.append(replica)
                 record.answering = candidate
                 record.attempts += 1

@@ -99,6 +99,13 @@ class Metrics:
             registry=own,
             multiprocess_mode="livemin",
         )
+        self._upstream_lists_model = Gauge(
+            "gateway_upstream_lists_model",
+            "0 if the replica's server says what it serves and the model is not among it, else 1.",
+            ["model", "replica"],
+            registry=own,
+            multiprocess_mode="livemin",
+        )
         self._dependency_up = Gauge(
             "gateway_dependency_up",
             "1 if the dependency answers, else 0.",
@@ -164,6 +171,10 @@ class Metrics:
     def upstream_health(self, model: str, replica_index: int, is_healthy: bool) -> None:
         """Set the health of one replica."""
         self._upstream_up.labels(self._model(model), str(replica_index)).set(int(is_healthy))
+
+    def upstream_lists_model(self, model: str, replica_index: int, is_listed: bool) -> None:
+        """Set whether a replica's server lists the model."""
+        self._upstream_lists_model.labels(self._model(model), str(replica_index)).set(int(is_listed))
 
     def dependency_up(self, name: str, is_up: bool) -> None:
         """Set whether a dependency (redis) answers."""

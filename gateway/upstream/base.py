@@ -6,24 +6,59 @@ turns out to be closed: the rest belongs to whoever knows the request.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
+class Server:
+    """The process at one address, which may hold replicas of several models, and what is known of it.
+
+    `last_used` is a turn, greater for later ones. `listed` are the names that its `/v1/models` lists; None where that
+    is not known.
+    """
+
+    is_healthy: bool = False
+    in_flight: int = 0
+    last_used: int = 0
+    listed: frozenset[str] | None = None
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """Smaller for the server to ask first."""
+        return self.in_flight, self.last_used
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Replica:
-    """One server that holds a model. `base_url` has no trailing slash and ends in the API version (`.../v1`)."""
+    """One model on one server; equal to itself alone.
+
+    `base_url` has no trailing slash and ends in the API version (`.../v1`). `server` is shared with the other replicas
+    at its address.
+    """
 
     model: str
     index: int
     base_url: str
     api_key: str | None
     served_name: str
+    server: Server = field(default_factory=Server, repr=False)
+
+    @property
+    def is_listed(self) -> bool:
+        """False if the server says what it serves and the model is not among it."""
+        listed = self.server.listed
+        return listed is None or self.served_name in listed
 
     @property
     def root_url(self) -> str:
         """The server's root, where `/health`, `/tokenize` and the like live."""
-        return self.base_url.removesuffix("/v1")
+        return root_of(self.base_url)
+
+
+def root_of(base_url: str) -> str:
+    """The root of the server whose API is at `base_url`."""
+    return base_url.removesuffix("/v1")
 
 
 class UpstreamAnswer(Protocol):

@@ -44,6 +44,7 @@ class Behaviour:
     content_type: str | None = None
     content_encoding: str | None = None  # "gzip" compresses a whole answer
     healthy: bool = True  # what GET /health says
+    listed: list[str] = dataclasses.field(default_factory=list)  # what GET /v1/models says
 
 
 @dataclasses.dataclass
@@ -80,6 +81,9 @@ class MockApp:
         elif path == "/health":
             healthy = Behaviour(**self._everyone).healthy
             await _json(send, HEALTHY, status=200 if healthy else 503)
+        elif path == "/v1/models":
+            listed = Behaviour(**self._everyone).listed
+            await _json(send, {"object": "list", "data": [{"id": name, "object": "model"} for name in listed]})
         else:
             await self._model_request(scope, receive, send, body)
 
@@ -87,9 +91,6 @@ class MockApp:
         headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
         seen = Seen(scope["method"], scope["path"], headers, body.decode("utf-8", "backslashreplace"))
         self._seen.append(seen)
-        if scope["path"] == "/v1/models":
-            await _json(send, {"object": "list", "data": []})
-            return
         try:
             request = json.loads(body)
         except ValueError:

@@ -43,6 +43,7 @@ def everything(metrics: Metrics, text: str, number: int) -> None:
     metrics.first_token(text, 0.1)
     metrics.tokens(text, text, number)
     metrics.upstream_health(text, 0, True)
+    metrics.upstream_lists_model(text, 0, True)
     metrics.dependency_up(text, True)
     metrics.bundle("abcdef0123456789", "learned")
 

@@ -1,36 +1,44 @@
 """Which replicas are up and which one is asked next. The upstream is a stand-in: only answers to checks matter here."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Mapping
 
 from gateway.errors import UpstreamConnectError
 from gateway.settings import ModelSettings, UpstreamSettings
 from gateway.upstream.base import Replica
-from gateway.upstream.pool import Pool, replicas_of
+from gateway.upstream.pool import Pool
 from tests.support.eventually import eventually
 
 A, B = "http://127.0.0.1:1", "http://127.0.0.1:2"
 SETTINGS = UpstreamSettings(health_interval_s=0.01, health_timeout_s=0.05)
+ALWAYS_LISTING = SETTINGS.model_copy(update={"listing_interval_s": 1e-9})
 
 
 class Answer:
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, body: bytes) -> None:
         self.status = status
         self.headers: Mapping[str, str] = {}
+        self._body = body
 
     async def read(self) -> bytes:
-        return b""
+        chunk, self._body = self._body[:20], self._body[20:]
+        return chunk
 
     def close(self) -> None:
         """Nothing is open."""
 
 
 class Servers:
-    """Answers checks by `status[root_url]`: a number, None for refusing, "hangs" for silence."""
+    """Answers checks by `status[root_url]`: a number, None for refusing, "hangs" for silence.
 
-    def __init__(self, **status: object) -> None:
+    `/v1/models` are the names in `listed[root_url]`, or bytes as they are; without either it is a 404.
+    """
+
+    def __init__(self) -> None:
         self.status: dict[str, object] = {A: 200, B: 200}
+        self.listed: dict[str, list[str] | bytes] = {}
         self.asked: Counter[str] = Counter()
         self.keys: set[str] = set()
 
@@ -44,7 +52,16 @@ class Servers:
             raise status
         if not isinstance(status, int):
             raise UpstreamConnectError("refused")
-        return Answer(status)
+        if url != f"{replica.base_url}/models":
+            return Answer(status, b"ok")
+        listed = self.listed.get(replica.root_url)
+        if listed is None:
+            return Answer(404, b"{}")
+        if isinstance(listed, list):
+            listed = json.dumps(
+                {"object": "list", "data": [{"id": name, "object": "model"} for name in listed]}
+            ).encode()
+        return Answer(200, listed)
 
     async def aclose(self) -> None:
         """Nothing is open."""
@@ -53,9 +70,13 @@ class Servers:
 class Gauge:
     def __init__(self) -> None:
         self.up: dict[tuple[str, int], bool] = {}
+        self.listed: dict[tuple[str, int], bool] = {}
 
     def upstream_health(self, model: str, replica_index: int, is_healthy: bool) -> None:
         self.up[model, replica_index] = is_healthy
+
+    def upstream_lists_model(self, model: str, replica_index: int, is_listed: bool) -> None:
+        self.listed[model, replica_index] = is_listed
 
 
 def model(name: str, *roots: str, key: str | None = None) -> ModelSettings:
@@ -82,7 +103,8 @@ async def test_models_on_one_server_cost_one_check() -> None:
     servers = Servers()
     pool, gauge = pool_of(servers, model("alpha", A, key="secret"), model("beta", A), model("gamma", B))
     await pool.check()
-    assert servers.asked == {f"{A}/health": 1, f"{B}/health": 1}
+    await pool.check()
+    assert servers.asked == {f"{A}/health": 2, f"{B}/health": 2, f"{A}/v1/models": 1, f"{B}/v1/models": 1}
     assert "Bearer secret" in servers.keys
     assert gauge.up == {("alpha", 0): True, ("beta", 0): True, ("gamma", 0): True}
 
@@ -135,7 +157,9 @@ async def test_a_check_that_fails_in_an_unforeseen_way_does_not_end_the_checking
 async def test_a_server_marked_down_is_down_for_all_its_models_until_its_next_check() -> None:
     pool, _ = pool_of(Servers(), model("alpha", A), model("beta", A, B))
     await pool.check()
-    pool.mark_down(replicas_of(model("alpha", A))[0])
+    alpha = pool.choose("alpha")
+    assert alpha is not None
+    pool.mark_down(alpha)
     assert not pool.is_healthy("alpha")
     assert pool.is_healthy("beta")
     chosen = pool.choose("beta")
@@ -143,27 +167,6 @@ async def test_a_server_marked_down_is_down_for_all_its_models_until_its_next_ch
     assert chosen.root_url == B
     await pool.check()
     assert pool.is_healthy("alpha")
-
-
-async def test_the_least_busy_replica_is_chosen_and_turns_are_taken() -> None:
-    pool, _ = pool_of(Servers(), model("alpha", A, B))
-    await pool.check()
-    turns = []
-    for _ in range(4):
-        replica = pool.choose("alpha")
-        assert replica is not None
-        with pool.in_use(replica):
-            turns.append(replica.index)
-    assert turns == [0, 1, 0, 1]
-    first = pool.choose("alpha")
-    assert first is not None
-    with pool.in_use(first):
-        for _ in range(3):
-            second = pool.choose("alpha")
-            assert second is not None
-            with pool.in_use(second):
-                assert second != first
-    assert pool.choose("alpha", [first, second]) is None
 
 
 async def test_a_full_server_is_not_chosen_for_any_of_its_models() -> None:
@@ -179,3 +182,72 @@ async def test_a_full_server_is_not_chosen_for_any_of_its_models() -> None:
             assert pool.choose("beta") is None
             assert pool.is_healthy("alpha")
         assert pool.choose("beta") == beta
+
+
+def chosen_roots(pool: Pool, name: str, **headers: str) -> set[str]:
+    """Whom twenty requests in a row go to."""
+    roots = set()
+    for _ in range(20):
+        replica = pool.choose(name, headers=headers)
+        assert replica is not None
+        with pool.in_use(replica):
+            roots.add(replica.root_url)
+    return roots
+
+
+async def test_a_server_without_the_adapter_is_chosen_only_while_none_that_has_it_is_up() -> None:
+    servers = Servers()
+    servers.listed = {A: ["base"], B: ["base", "adapter"]}
+    pool, gauge = pool_of(servers, model("adapter", A, B), model("base", A, B), settings=ALWAYS_LISTING)
+    await pool.check()
+    assert chosen_roots(pool, "adapter") == {B}
+    assert gauge.listed == {("adapter", 0): False, ("adapter", 1): True, ("base", 0): True, ("base", 1): True}
+    servers.status[B] = 503
+    await pool.check()
+    assert chosen_roots(pool, "adapter") == {A}
+    servers.status[B] = 200
+    servers.listed[A] = ["base", "adapter"]
+    await pool.check()
+    assert gauge.listed["adapter", 0]
+
+
+async def test_a_server_that_does_not_say_what_it_holds_is_trusted() -> None:
+    for listed in (None, [], b"ok", b'{"data": "none"}', b'{"data": [{"name": "alpha"}]}'):
+        servers = Servers()
+        servers.listed = {} if listed is None else {A: listed}
+        pool, gauge = pool_of(servers, model("alpha", A))
+        await pool.check()
+        assert gauge.listed["alpha", 0]
+        assert pool.choose("alpha") is not None
+
+
+async def test_a_late_listing_makes_nothing_unknown_but_a_restart_does() -> None:
+    servers = Servers()
+    servers.listed = {A: ["other"]}
+    pool, gauge = pool_of(servers, model("alpha", A), settings=ALWAYS_LISTING)
+    await pool.check()
+    servers.listed = {}
+    await pool.check()
+    assert not gauge.listed["alpha", 0]
+    for status in (503, 200):
+        servers.status[A] = status
+        await pool.check()
+    assert gauge.listed["alpha", 0]
+
+
+async def test_a_session_is_named_by_the_configured_header() -> None:
+    affine = SETTINGS.model_copy(update={"affinity_header": "x-conversation"})
+    pool, _ = pool_of(Servers(), model("alpha", A, B), settings=affine)
+    await pool.check()
+    sessions = [str(number) for number in range(20)]
+    homes = [chosen_roots(pool, "alpha", **{"x-conversation": session}) for session in sessions]
+    assert all(len(home) == 1 for home in homes)
+    assert set.union(*homes) == {A, B}
+    nobody, _ = pool_of(Servers(), model("alpha", A, B), settings=SETTINGS.model_copy(update={"affinity_header": None}))
+    await nobody.check()
+    for _ in range(2):
+        first = nobody.choose("alpha", headers={"x-session-id": "1"})
+        assert first is not None
+        with nobody.in_use(first):
+            second = nobody.choose("alpha", headers={"x-session-id": "1"})
+            assert second is not first
