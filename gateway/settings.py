@@ -149,6 +149,9 @@ class RouterSettings(_Section):
     expected_answer_tokens: int = Field(
         256, ge=1, description="Length of an answer in expected costs, unless the request allows less."
     )
+    decision_cache_entries: int = Field(
+        4096, ge=0, description="Asks whose ranking each worker keeps, about a KiB each for ten models; 0 keeps none."
+    )
     encoder: EncoderSettings = Field(
         default_factory=EncoderSettings, description="How a neural query encoder runs; a `features` bundle needs none."
     )

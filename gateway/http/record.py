@@ -93,6 +93,8 @@ class Record:
             found.append(("x-gateway-bundle", decision.bundle_digest[:DIGEST_CHARACTERS]))
         if self.shows_ranking and decision.ranking:
             found.append(("x-gateway-ranking", ", ".join(_shown(ranked) for ranked in decision.ranking)))
+        if self.shows_ranking and decision.cache is not None:
+            found.append(("x-gateway-decision-cache", decision.cache))
         if self.shows_ranking and decision.novelty is not None:
             found.append(("x-gateway-novelty", f"{decision.novelty:.4f}"))
         return found

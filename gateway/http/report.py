@@ -40,6 +40,8 @@ class Report:
         metrics.request_finished(record.endpoint, record.model, record.status, record.outcome, duration_s)
         if decision is not None and reason is not None:
             metrics.decided(record.model or decision.choice.model, reason)
+            if decision.cache is not None:
+                metrics.looked_up(decision.cache)
             if decision.encode_s:
                 metrics.overhead("encode", decision.encode_s)
             if decision.score_s:
@@ -64,6 +66,7 @@ def _write_line(record: Record, duration_s: float) -> None:
         model=record.model,
         reason=record.reason,
         detail=decision.detail or None if decision is not None else None,
+        cache=decision.cache if decision is not None else None,
         decision_id=decision.decision_id if decision is not None else None,
         stream=record.is_stream,
         attempts=record.attempts,

@@ -19,7 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from gateway.observability.tallies import Durations, Family, Tally, counter_family, histogram_family
-from gateway.routing.base import REASONS
+from gateway.routing.base import CACHE_USES, REASONS, CacheUse
 
 OTHER: Final = "other"
 ENDPOINTS: Final = (
@@ -40,7 +40,7 @@ ENDPOINTS: Final = (
 OUTCOMES: Final = ("ok", "client_error", "upstream_error", "stream_error", "client_closed")
 STAGES: Final = ("parse", "encode", "score", "upstream")
 DIRECTIONS: Final = ("input", "output")
-DEPENDENCIES: Final = ("redis",)
+DEPENDENCIES: Final = ("redis", "encoder")
 STATUSES: Final = (200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 499, 500, 501, 502, 503, 504)
 _SHOWN_STATUSES: Final = {status: str(status) for status in STATUSES}
 
@@ -78,6 +78,12 @@ class Metrics:
         self._decisions = self._counter(
             "gateway_decisions_total", "Routing decisions, by model chosen and reason.", ["model", "reason"]
         )
+        cached = self._counter(
+            "gateway_decision_cache_total",
+            "Asks looked up in the decision cache: kept (hit), ranked (miss), or ranked for another request (joined).",
+            ["result"],
+        )
+        self._cached = {use: cached.open(use) for use in CACHE_USES}
         self._overhead = self._histogram(
             "gateway_overhead_seconds",
             "Time a request spent in one stage: parse, encode and score are the gateway's own.",
@@ -152,6 +158,10 @@ class Metrics:
             decisions = self._decisions.open(self._model(model), _closed(reason, REASONS))
         decisions.count += 1
 
+    def looked_up(self, use: CacheUse) -> None:
+        """Count one look into the decision cache."""
+        self._cached[use].count += 1
+
     def overhead(self, stage: str, seconds: float) -> None:
         """Record the time that one request spent in `stage`."""
         (self._overhead.get((stage,)) or self._overhead.open(_closed(stage, STAGES))).add(seconds)
@@ -177,7 +187,7 @@ class Metrics:
         self._upstream_lists_model.labels(self._model(model), str(replica_index)).set(int(is_listed))
 
     def dependency_up(self, name: str, is_up: bool) -> None:
-        """Set whether a dependency (redis) answers."""
+        """Set whether a dependency (redis, encoder) answers."""
         self._dependency_up.labels(_closed(name, DEPENDENCIES)).set(int(is_up))
 
     def bundle(self, digest: str | None, policy: str) -> None:

@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 Reason = Literal["routed", "pinned", "rule", "session", "abstained", "fallback", "default"]
 REASONS: tuple[Reason, ...] = ("routed", "pinned", "rule", "session", "abstained", "fallback", "default")
 Need = Literal["image", "audio", "tools", "structured_output"]
+CacheUse = Literal["hit", "miss", "joined"]
+CACHE_USES: tuple[CacheUse, ...] = ("hit", "miss", "joined")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,14 @@ class Ranking:
     """A policy's answer: models from best to worst, and what it took to find out, in seconds.
 
     `novelty` 0..1: how unlike the training queries the request is, None where the policy cannot tell. `least_gains`:
-    for a default model, the gain in confidence over it below which it should answer instead.
+    for a default model, the gain in confidence over it below which it should answer instead. `cache`: whether the
+    ranking was kept, computed, or computed for another request that asked the same; None where nothing is kept.
     """
 
     models: tuple[RankedModel, ...]
     novelty: float | None = None
     least_gains: Mapping[str, float] = field(default_factory=dict)
+    cache: CacheUse | None = None
     encode_s: float = 0.0
     score_s: float = 0.0
 
@@ -88,7 +92,7 @@ class Decision:
 
     `candidates` is never empty; its first member is the choice. The edge walks down it when a model cannot be reached.
     `ranking` is the policy's whole ranking before any mask, and `novelty` the request's, for `x-gateway-debug`.
-    `detail` says in words why the reason is `abstained`, `fallback` or `default`.
+    `detail` says in words why the reason is `abstained`, `fallback` or `default`. `cache` is that of the ranking.
     """
 
     decision_id: str
@@ -97,6 +101,7 @@ class Decision:
     ranking: tuple[RankedModel, ...] = ()
     novelty: float | None = None
     bundle_digest: str | None = None
+    cache: CacheUse | None = None
     encode_s: float = 0.0
     score_s: float = 0.0
     detail: str = ""

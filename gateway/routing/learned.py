@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,7 @@ import numpy as np
 from gateway.errors import ConfigError
 from gateway.observability.logs import log_event
 from gateway.routing.base import (
+    CacheUse,
     NothingToRouteOnError,
     RankedModel,
     Ranking,
@@ -27,6 +29,7 @@ from gateway.routing.base import (
     RoutingUnavailableError,
 )
 from gateway.routing.batching import BatchingEncoder, EncodeFunction, FloatArray
+from gateway.routing.decision_cache import DecisionCache, key_of
 from gateway.routing.encoder import load_encoder
 from gateway.routing.mapping import map_models, public_thresholds
 from gateway.settings import EncoderSettings, ModelSettings, Settings
@@ -85,6 +88,7 @@ class Learned:
         bundle: Path,
         encoder: EncoderSettings,
         *,
+        cache_entries: int = 0,
         load_encoder: LoadEncoder = load_encoder,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -98,6 +102,9 @@ class Learned:
         self._public: Mapping[str, str] = {}
         self._least_gains: Mapping[str, float] = {}
         self._encoder: Encoder | None = None
+        # This policy has one bundle in its life, so what is kept is that bundle's.
+        self._cache = DecisionCache(cache_entries)
+        self._uncached: CacheUse | None = "miss" if cache_entries else None
 
     @property
     def bundle_digest(self) -> str | None:
@@ -144,20 +151,16 @@ class Learned:
             raise RoutingUnavailableError("no bundle is live")
         if not request.ask or request.ask.isspace():
             raise NothingToRouteOnError("the request has no text to route on")
-        began = self._clock()
-        vector_D, lost = await self._encoder.encode(request.ask)
-        encoded = self._clock()
-        try:
-            scores = self._bundle.router.score(vector_D[None, :], np.array([lost], dtype=np.float32))
-        except BundleError as error:
-            raise RoutingUnavailableError(str(error)) from error
-        return Ranking(
-            self._ranked(scores, self._bundle.models),
-            novelty=float(scores.novelty[0]),
-            least_gains=self._least_gains,
-            encode_s=encoded - began,
-            score_s=self._clock() - encoded,
-        )
+        key = key_of(request.ask)
+        kept = self._cache.get(key)
+        if kept is not None:
+            return kept
+        if self._bundle.features is None:
+            return await self._cache.join(key, partial(self._computed, request.ask))
+        # Never waits, so nobody can ask the same in the meantime.
+        ranking = await self._computed(request.ask)
+        self._cache.put(key, ranking)
+        return ranking
 
     async def aclose(self) -> None:
         """Stop the encoder."""
@@ -176,6 +179,25 @@ class Learned:
             max_queue=settings.max_queue,
         )
 
+    async def _computed(self, ask: str) -> Ranking:
+        if self._bundle is None or self._encoder is None:
+            raise RoutingUnavailableError("no bundle is live")
+        began = self._clock()
+        vector_D, lost = await self._encoder.encode(ask)
+        encoded = self._clock()
+        try:
+            scores = self._bundle.router.score(vector_D[None, :], np.array([lost], dtype=np.float32))
+        except BundleError as error:
+            raise RoutingUnavailableError(str(error)) from error
+        return Ranking(
+            self._ranked(scores, self._bundle.models),
+            novelty=float(scores.novelty[0]),
+            least_gains=self._least_gains,
+            cache=self._uncached,
+            encode_s=encoded - began,
+            score_s=self._clock() - encoded,
+        )
+
     def _ranked(self, scores: Scores, names: Sequence[str]) -> tuple[RankedModel, ...]:
         probabilities, is_calibrated = scores.probability[0].tolist(), scores.is_calibrated.tolist()
         return tuple(
@@ -189,4 +211,9 @@ def build(settings: Settings) -> Learned:
     """The policy of `router.bundle`."""
     if settings.router.bundle is None:
         raise ConfigError("router.bundle: policy learned needs a bundle")
-    return Learned(settings.models, settings.router.bundle, settings.router.encoder)
+    return Learned(
+        settings.models,
+        settings.router.bundle,
+        settings.router.encoder,
+        cache_entries=settings.router.decision_cache_entries,
+    )

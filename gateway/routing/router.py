@@ -231,6 +231,7 @@ class Router:
             ranking=verdict.ranking.models,
             novelty=verdict.ranking.novelty,
             bundle_digest=self._policy.bundle_digest,
+            cache=verdict.ranking.cache,
             encode_s=verdict.ranking.encode_s,
             score_s=verdict.ranking.score_s,
             detail=verdict.detail,

@@ -14,9 +14,10 @@ from gateway.app import build_app
 from gateway.errors import ConfigError
 from gateway.settings import Settings
 from gateway.settings_file import load_settings
-from tests.support.gateway_client import CHAT, chat, model_section, running_gateway, settings_with
+from tests.support.gateway_client import CHAT, chat, metric, model_section, running_gateway, settings_with
 from tests.support.mock_vllm import MockVllm
 from tests.support.settings import make_settings, settings_document, write_settings
+from tests.support.small_bundle import small_bundle
 
 
 @pytest.fixture
@@ -91,6 +92,19 @@ def test_a_keys_cap_holds_for_every_way_to_a_model(keyed: tuple[Settings, dict[s
         ruled = client.post(CHAT, json=chat("auto"), headers={"x-team": "b"})
         assert (ruled.headers["x-gateway-model"], ruled.headers["x-gateway-route-reason"]) == ("alpha", "routed")
         assert client.post(CHAT, json=chat("auto", n=10)).status_code == 403
+
+
+def test_an_ask_that_was_ranked_before_is_a_hit(tmp_path: Path, mock_vllm: MockVllm) -> None:
+    bundle = small_bundle(tmp_path / "bundle")
+    models = [model_section(name, mock_vllm, router_name=f"llm-{name[0]}") for name in ("alpha", "beta")]
+    router = {"bundle": str(bundle.path), "default_model": "alpha"}
+    with running_gateway(make_settings(models=models, router=router)) as client:  # type: ignore[arg-type]
+        answers = [client.post(CHAT, json=chat("auto"), headers={"x-gateway-debug": "1"}) for _ in range(3)]
+        told = ("x-gateway-model", "x-gateway-route-reason", "x-gateway-ranking", "x-gateway-novelty")
+        assert len({tuple(answer.headers[name] for name in told) for answer in answers}) == 1
+        assert [answer.headers["x-gateway-decision-cache"] for answer in answers] == ["miss", "hit", "hit"]
+        counted = [metric(client, "gateway_decision_cache_total", result=use) for use in ("hit", "miss", "joined")]
+        assert counted == [2, 1, 0]
 
 
 def test_a_part_that_cannot_start_is_told_in_one_line(tmp_path: Path) -> None:

@@ -159,7 +159,9 @@ def test_the_dial_by_header_end_to_end(tmp_path: Path, mock_vllm: MockVllm) -> N
         refused = asked(**{"max-cost": "0.05"})
         assert refused.status_code == 400
         assert "'beta', is expected to cost 0.1 seconds" in refused.json()["error"]["message"]
-        assert metric(client, "gateway_overhead_seconds_count", stage="score") == 3
+        # Scored once; dials are turned on what was kept.
+        assert metric(client, "gateway_overhead_seconds_count", stage="score") == 1
+        assert metric(client, "gateway_decision_cache_total", result="hit") == 2
     seen = [name for request in mock_vllm.seen() for name, _ in request["headers"]]
     assert not [name for name in seen if name.startswith("x-gateway")]
 
