@@ -159,11 +159,11 @@ class _StopSignals:
             handler(number, None)
 
 
-def build_app(settings: Settings, *, drains_on_signal: bool = False) -> Gateway:
-    """The gateway of `settings`, not started. Raises ConfigError."""
+def build_app(settings: Settings, *, drains_on_signal: bool = False, upstream: Upstream | None = None) -> Gateway:
+    """The gateway of `settings`, not started; `upstream` stands in for its HTTP client. Raises ConfigError."""
     metrics = Metrics([model.name for model in settings.models])
     state = build_state(settings, on_change=lambda is_up: metrics.dependency_up("redis", is_up))
-    upstream = AiohttpUpstream(settings.upstream)
+    upstream = upstream or AiohttpUpstream(settings.upstream)
     pool = Pool(settings.models, settings.upstream, upstream, metrics)
     router = build_router(settings, pool, state)
     guard = build_guard(settings, state)
