@@ -60,8 +60,7 @@ def residual_notes(served: Served) -> str:
     return f"""
         The default tried {len(tried)} residuals on top of its prior and kept none: the best of them, {best["method"]}
         {best["setting"]}, gained {_points(gain, *ends)} points out of fold on train, with an
-        interval widened for their number. So it routes by its prior, its calibration and, where a query is new, base
-        rates."""
+        interval widened for their number. So it routes by its prior and its calibration."""
 
 
 def unlike_the_benchmark(sides: Sides, variants: Sequence[Variant], served: Served) -> str:

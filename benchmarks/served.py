@@ -1,7 +1,6 @@
 """The default router as the gateway serves it: trained by the very job, exported, loaded, and asked.
 
-Its bundle calibrates the scorer's figures and draws them to base rates where a query is new, so its choices may differ
-from those of its scorer alone.
+Its bundle calibrates the scorer's figures, so its choices may differ from those of its scorer alone.
 
 Axis suffixes: N queries, M models.
 """

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from router_core.errors import BundleError
-from router_core.manifest import FeaturesSpec
+from router_core.manifest import MOST_NGRAM, FeaturesSpec
 from router_core.tensors import Tensors
 
 FloatArray = npt.NDArray[np.float32]
@@ -66,7 +66,9 @@ def _class_matrix() -> FloatArray:
 _BYTE_CLASSES = _class_matrix()
 # 1 + ln(count), by count; nothing occurs 0 times.
 _WEIGHT_OF_COUNT: FloatArray = (1.0 + np.log(np.maximum(np.arange(1 << 16), 1))).astype(np.float32)
-_FIRST, _NEXT, _LAST, _MIX = 0x9E3779B1, 0x01000193, 0x85EBCA6B, 0x2C1B3C6D
+_NEXT, _MIX, _FIRST_SHIFT, _SECOND_SHIFT = (np.array(one, np.uint32) for one in (0x01000193, 0x2C1B3C6D, 15, 12))
+# (length, 1): what a byte is multiplied by as the first of an n-gram, then as the last of one of 2, 3, ... bytes.
+_TERMS = np.array([[0x9E3779B1], *([0x85EBCA6B + 2 * length] for length in range(2, MOST_NGRAM + 1))], np.uint32)
 
 
 def cut(text: str, max_bytes: int) -> tuple[bytes, float]:
@@ -86,21 +88,21 @@ def cut(text: str, max_bytes: int) -> tuple[bytes, float]:
 
 def ngram_counts(content: bytes, buckets: int, ngrams: Sequence[int]) -> tuple[npt.NDArray[np.intp], FloatArray]:
     """The buckets that occur in `content`, rising, and 1 + ln(count) of each. `buckets` is a power of two."""
-    data = np.frombuffer(b" " + content.lower() + b" ", dtype=np.uint8).astype(np.uint32)
-    rolling = data * _FIRST
-    kept = []
-    for length in range(2, min(max(ngrams), len(data)) + 1):
-        rolling = rolling[:-1] * _NEXT
-        rolling ^= data[length - 1 :] * (_LAST + 2 * length)
-        if length in ngrams:
-            kept.append(rolling)
-    if not kept:
-        return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.float32)
-    # All lengths at once and in place: at this size a call costs as much as the work that it does.
-    hashed = np.concatenate(kept)
-    hashed ^= hashed >> 15
+    data = np.frombuffer(b" " + content.lower() + b" ", dtype=np.uint8)
+    size = len(data)
+    terms = _TERMS[: max(ngrams)] * data
+    hashed = np.empty(sum(max(0, size - length + 1) for length in set(ngrams)), dtype=np.uint32)
+    rolling, filled = terms[0], 0
+    # All lengths into one array, with constants that are arrays already: at this size a call costs as much as its work.
+    for length in range(2, min(max(ngrams), size) + 1):
+        count = size - length + 1
+        out = hashed[filled : filled + count] if length in ngrams else None
+        rolling = np.multiply(rolling[:-1], _NEXT, out)
+        rolling ^= terms[length - 1, length - 1 :]
+        filled += count if length in ngrams else 0
+    hashed ^= hashed >> _FIRST_SHIFT
     hashed *= _MIX
-    hashed ^= hashed >> 12
+    hashed ^= hashed >> _SECOND_SHIFT
     hashed &= buckets - 1
     counts = np.bincount(hashed, minlength=buckets)
     found = (counts != 0).nonzero()[0]  # of booleans: three times as fast as of counts

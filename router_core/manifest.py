@@ -33,6 +33,7 @@ MANIFEST_NAME = "router.json"
 WEIGHTS_NAME = "router.safetensors"
 ENCODER_FOLDER = "encoder"
 BUNDLED_ENCODER = f"bundle:{ENCODER_FOLDER}"
+MOST_NGRAM: Final = 8
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
@@ -49,7 +50,7 @@ class FeaturesSpec(_Part):
     name: Literal["features"] = "features"
     dimensions: int = Field(ge=1)
     buckets: int = Field(ge=256, le=1 << 20)
-    ngrams: tuple[Annotated[int, Field(ge=2, le=8)], ...] = Field(min_length=1)
+    ngrams: tuple[Annotated[int, Field(ge=2, le=MOST_NGRAM)], ...] = Field(min_length=1)
     max_bytes: int = Field(ge=64)
 
     @field_validator("buckets")

@@ -1,10 +1,12 @@
-"""Everything a bundle knows about a query: its scorer's figures, calibrated, drawn towards base rates where it is new.
+"""Everything a bundle knows about a query: its scorer's figures, calibrated, and how far they are to be believed.
 
     quality      the scorer's own figures
-    probability  (1 - novelty) * calibrated probability + novelty * base rate, for each model
+    probability  (1 - novelty) * calibrated probability + novelty * base rate
     ranking      models by utility = probability - lambda * cost, best first; not yet calibrated ones last
 
-so a query like none that the router was trained on is ranked by how good the models are on the whole, and says so.
+The base rate is one for all models, their mean: on a query like none that the router was trained on the models draw
+together, so that the gain of one over another counts for less against cost, sessions and abstention, yet their order
+stays the scorer's. (Drawing each model to a base rate of its own reorders them, and lost on tasks left out of train.)
 
 Promise: pure numpy, safe to call from many threads. Axis suffixes: B queries, D encoder dimensions, M models.
 """
@@ -30,8 +32,8 @@ SCORER, CALIBRATION, NOVELTY = "scorer.", "calibration.", "novelty."
 class Scores:
     """What is known of B queries and the bundle's M models, in the bundle's order.
 
-    `quality` (B, M) in the scorer's own scale; `probability` (B, M) that the model answers right; `novelty` (B,) in
-    0..1; `is_calibrated` (M,) False for a model that was added and has too few probes.
+    `quality` (B, M) in the scorer's own scale; `probability` (B, M) that the model answers right; `novelty` (B,) from
+    0 to below 1; `is_calibrated` (M,) False for a model that was added and has too few probes.
     """
 
     quality: FloatArray
@@ -80,7 +82,7 @@ class LearnedRouter:
         )
         calibrated_B_M = self._calibration.probabilities(quality_B_M)
         share = novelty_B[:, None]
-        probability_B_M = calibrated_B_M + share * (self._novelty.base_rates_M - calibrated_B_M)
+        probability_B_M = calibrated_B_M + share * (self._novelty.base_rate - calibrated_B_M)
         # One product tells of both: what is not finite in either, even times zero, is not finite in the sum.
         if not math.isfinite(np.vdot(quality_B_M, probability_B_M)):
             if not np.isfinite(vectors_B_D).all():

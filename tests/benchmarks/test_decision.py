@@ -1,10 +1,15 @@
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
 
-from benchmarks.decision import Effort, Row, render, timed
+from benchmarks.decision import Effort, Row, between, cut_to, render, timed
 from benchmarks.timing import Decider, Times, one_core, time_decisions
 from router_core.tensors import FloatArray
 
@@ -33,13 +38,30 @@ def test_every_question_is_decided_in_every_round() -> None:
     assert (times.decision > times.encode).all()
 
 
-def test_only_queries_of_the_length_are_timed() -> None:
+def test_at_most_so_many_queries_are_timed() -> None:
     seen: list[str] = []
-    questions = [(count, f"of {count} tokens") for count in range(10, 30)]
-    measured = timed(decider(seen=seen), questions, (16, 24), Effort(queries=100, rounds=3))
-    assert set(seen) == {f"of {count} tokens" for count in range(16, 25)}
-    assert (measured.tokens, len(measured.times.encode)) == ("16 to 24", 27)
-    assert len(timed(decider(), questions, (16, 24), Effort(queries=4, rounds=3)).times.encode) == 12
+    questions = [f"number {count}" for count in range(9)]
+    measured = timed(decider(seen=seen), "16", questions, Effort(queries=100, rounds=3))
+    assert set(seen) == set(questions)
+    assert (measured.tokens, len(measured.times.encode)) == ("16", 27)
+    assert len(timed(decider(), "16", questions, Effort(queries=4, rounds=3)).times.encode) == 12
+
+
+def tokenizer() -> Tokenizer:
+    """A token a word, and one before and after the text."""
+    made = Tokenizer(WordLevel({"[B]": 0, "[E]": 1, "[U]": 2}, unk_token="[U]"))
+    made.pre_tokenizer = WhitespaceSplit()
+    made.post_processor = TemplateProcessing(single="[B] $A [E]", special_tokens=[("[B]", 0), ("[E]", 1)])
+    return made
+
+
+def test_queries_are_told_apart_by_their_tokens() -> None:
+    questions = {count: " ".join(["word"] * (count - 2)) for count in (15, 16, 256, 257)}
+    assert between(tokenizer(), list(questions.values())) == [questions[16], questions[256]]
+
+
+def test_longer_queries_are_cut_to_the_length() -> None:
+    assert cut_to(tokenizer(), ["a b", "a b c", "a b c d e"], 5) == ["a b c", "a b c"]
 
 
 def test_one_core_is_given_back() -> None:
@@ -57,6 +79,12 @@ def test_the_section_says_whether_the_target_is_met(typical: float, slowest: flo
     section = render([row("default", typical, slowest), row("minilm", 10), row("published", 2000)], 0.25)
     assert f"The default {verdict} its target" in section
     assert "Load average before it began: 0.25." in section
+
+
+def test_the_section_says_at_which_length_the_encoder_meets_its_target() -> None:
+    timings = [replace(row("minilm", ms), tokens=tokens) for tokens, ms in (("16", 4.9), ("64", 10.1), ("256", 39))]
+    section = render([row("default", 0.05), *timings, row("minilm", 12), row("published", 2000)], 0)
+    assert "with minilm meets 5 ms at 16 tokens, misses 10 ms at 64 tokens, meets 40 ms at 256 tokens." in section
 
 
 def test_the_section_shows_medians_and_percentiles_in_milliseconds() -> None:

@@ -186,9 +186,10 @@ def test_a_features_bundle_goes_from_text_to_ranking(tmp_path: Path) -> None:
     bundle = small_bundle(tmp_path / "b")
     assert bundle.features is not None
     scores = bundle.router.score(*bundle.features.encode(["2 + 2 = ?", "What is love?", "爱是什么呢" * 5]))
-    assert scores.ranking()[:2, 0].tolist() == [0, 1]
-    np.testing.assert_allclose(scores.probability, [[0.9, 0.2], [0.3, 0.8], [0.6, 0.5]], atol=0.01)
-    np.testing.assert_allclose(scores.novelty, [0, 0, 1], atol=0.01)
+    assert scores.ranking()[:, 0].tolist() == [0, 1, 1]
+    # The last is strange: both models draw near their mean base rate, 0.55.
+    np.testing.assert_allclose(scores.probability, [[0.9, 0.2], [0.3, 0.8], [0.5375, 0.5625]], atol=0.01)
+    np.testing.assert_allclose(scores.novelty, [0, 0, 0.95], atol=0.01)
 
 
 def test_the_questions_of_training_are_known_by_their_hash(tmp_path: Path) -> None:

@@ -72,21 +72,32 @@ def test_a_known_query_is_scored_and_calibrated() -> None:
     assert found.ranking().tolist() == [[0, 2, 1]]
 
 
-def test_a_new_query_is_drawn_to_the_base_rates() -> None:
+def test_a_new_query_draws_the_models_together_and_keeps_their_order() -> None:
     # The distance of (x, y) is |x| / sqrt(2): half way between the bounds, then beyond them.
-    found = router().score(vectors([2 * np.sqrt(2), 0], [99, 99]))
-    np.testing.assert_allclose(found.novelty, [0.5, 1], atol=1e-5)
+    found = router().score(vectors([2 * np.sqrt(2), 0], [99, -99]))
+    np.testing.assert_allclose(found.novelty, [0.5, 0.95], atol=1e-5)
+    base_rate = (0.1 + 0.2 + 0.6) / 3
     calibrated = 1 / (1 + np.exp([-2 * np.sqrt(2), 0, 0]))
-    base_rates = np.array([0.1, 0.2, 0.6])
-    np.testing.assert_allclose(found.probability[0], (calibrated + base_rates) / 2, rtol=1e-5)
-    np.testing.assert_allclose(found.probability[1], base_rates, rtol=1e-5)
-    assert found.ranking()[1].tolist() == [2, 1, 0]
+    np.testing.assert_allclose(found.probability[0], (calibrated + base_rate) / 2, rtol=1e-5)
+    np.testing.assert_allclose(found.probability[1], 0.05 * np.array([1, 0, 0.5]) + 0.95 * base_rate, rtol=1e-5)
+    assert found.ranking()[1].tolist() == [0, 2, 1]
 
 
 def test_a_text_that_was_cut_is_newer() -> None:
-    found = router().score(vectors([0, 0], [0, 0]), np.array([0, 0.5], dtype=np.float32))
-    assert found.novelty.tolist() == [0, 0.25]
-    np.testing.assert_allclose(found.probability[1], [0.4, 0.425, 0.525], rtol=1e-6)
+    found = router().score(vectors([0, 0], [2, -2]), np.array([0, 0.5], dtype=np.float32))
+    assert found.novelty[0] == 0
+    known = router().score(vectors([2, -2]))
+    share = 1 - (1 - known.novelty[0]) * 0.75
+    assert found.novelty[1] == pytest.approx(share)
+    calibrated = 1 / (1 + np.exp([-2, 2, 0]))
+    np.testing.assert_allclose(found.probability[1], (1 - share) * calibrated + share * 0.3, rtol=1e-5)
+
+
+@given(figures=arrays(np.float32, (8, 2), elements=st.integers(-50, 50).map(lambda tenths: tenths / 10)))
+def test_novelty_never_reorders_the_models(figures: npt.NDArray[np.float32]) -> None:
+    strange, familiar = router(), router(novelty__bounds=[1e6, 1e7])
+    found = strange.score(figures).ranking()
+    np.testing.assert_array_equal(found, familiar.score(figures).ranking())
 
 
 def test_a_scorer_of_probabilities_needs_no_calibration() -> None:

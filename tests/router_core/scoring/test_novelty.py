@@ -68,14 +68,14 @@ def test_novelty_grows_between_its_bounds() -> None:
     # With one dimension the distance is the difference.
     made = novelty([[0]], (1,), (1, 3))
     vectors = np.array([[0], [1], [1.5], [-2], [3], [99]], np.float32)
-    np.testing.assert_allclose(made.novelty(vectors, np.zeros(6, np.float32)), [0, 0, 0.25, 0.5, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(made.novelty(vectors, np.zeros(6, np.float32)), [0, 0, 0.25, 0.5, 0.95, 0.95], atol=1e-6)
 
 
 def test_what_was_cut_off_makes_a_text_newer_by_half_its_share() -> None:
     made = novelty([[0]], (1,), (1, 3))
     vectors = np.array([[0], [0], [2], [99]], np.float32)
     lost = np.array([0.5, 1, 0.5, 0.5], np.float32)
-    np.testing.assert_allclose(made.novelty(vectors, lost), [0.25, 0.5, 1 - 0.5 * 0.75, 1], atol=1e-6)
+    np.testing.assert_allclose(made.novelty(vectors, lost), [0.25, 0.5, 1 - 0.5 * 0.75, 1 - 0.05 * 0.75], atol=1e-6)
 
 
 @given(
@@ -85,10 +85,10 @@ def test_what_was_cut_off_makes_a_text_newer_by_half_its_share() -> None:
 def test_novelty_is_a_share(vectors: npt.NDArray[np.float32], lost: npt.NDArray[np.float32]) -> None:
     shares = novelty().novelty(vectors, lost)
     assert shares.dtype == np.float32
-    assert ((shares >= 0) & (shares <= 1)).all()
+    assert ((shares >= 0) & (shares < 1)).all()
 
 
-def test_base_rates_are_kept_and_the_tensors_left_alone() -> None:
+def test_the_base_rate_is_the_models_mean_and_the_tensors_are_left_alone() -> None:
     scale = np.array([2, 3], np.float32)
     tensors: dict[str, AnyArray] = {
         "n.centroids": np.ones((1, 2), np.float32),
@@ -97,7 +97,7 @@ def test_base_rates_are_kept_and_the_tensors_left_alone() -> None:
         "n.base_rates": np.array([0.25, 0.5], np.float32),
     }
     made = Novelty(Tensors(tensors, "f", {"D": 2, "M": 2}), "n.")
-    assert made.base_rates_M.tolist() == [0.25, 0.5]
+    assert made.base_rate == 0.375
     assert scale.tolist() == [2, 3]
 
 
