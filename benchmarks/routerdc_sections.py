@@ -103,11 +103,12 @@ def _method(found: Findings, took_s: float) -> str:
         cross-validation on train, half of it on tasks left out of a fold's fit, and fitted on all of train; test is
         read for reporting only. The default is judged as it is served, with its calibration. Every other method is
         judged by its own figures. Rows with +- draw at random: mean and standard deviation over {seeds}. GSM8K and
-        HumanEval credit the share of samples that pass, the others 1 where the score is above 0. Means are unweighted over tasks but for "per query". RouterDC as in the paper: K+ = K- = H
-        = 3, lambda = 1, t = 1, 1000 steps of 64 queries, 1000 rows a task, a linear head of 128 on frozen vectors.
-        Differences are paired query by query, credits averaged over the seeds, 95% bootstrap within each task; the
-        intervals cover the draw of queries, not that of seeds. The run took {took_s:.0f} s. No cost dial here: the
-        seven models are of one size, see the demo's pool.""")
+        HumanEval credit the share of samples that pass, the others 1 where the score is above 0. Means are unweighted
+        over tasks but for "per query". RouterDC as in the paper: K+ = K- = H = 3, lambda = 1, t = 1, 1000 steps of 64
+        queries, 1000 rows a task, a linear head of 128 on frozen vectors. Differences are paired query by query,
+        credits averaged over the seeds, 95% bootstrap within each task; the intervals cover the draw of queries, not
+        that of seeds. The run took {took_s:.0f} s. No cost dial here: the seven models are of one size, see the demo's
+        pool.""")
 
 
 def _reading(sides: Sides, rows: dict[str, Row], found: Findings) -> str:
