@@ -35,9 +35,7 @@ class Picture:
 
 
 ROUTERDC_PICTURES = (
-    Picture(
-        "task_accuracy", "RouterDC's held-out queries: the default router beside every single model and the oracle"
-    ),
+    Picture("task_accuracy", "RouterDC's held-out queries: the default router, every single model, and the oracle"),
     Picture("query_map", "RouterDC's held-out queries in the plane, by the model chosen and by task"),
 )
 DEMO_PICTURES = (
