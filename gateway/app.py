@@ -33,8 +33,8 @@ from gateway.settings import Settings
 from gateway.settings_file import load_settings
 from gateway.state.base import State
 from gateway.state.build import build_state
-from gateway.upstream.aiohttp import AiohttpUpstream
 from gateway.upstream.base import Upstream
+from gateway.upstream.client import HttpUpstream
 from gateway.upstream.pool import Pool
 from router_core.errors import RouterCoreError
 
@@ -163,7 +163,7 @@ def build_app(settings: Settings, *, drains_on_signal: bool = False, upstream: U
     """The gateway of `settings`, not started; `upstream` stands in for its HTTP client. Raises ConfigError."""
     metrics = Metrics([model.name for model in settings.models])
     state = build_state(settings, on_change=lambda is_up: metrics.dependency_up("redis", is_up))
-    upstream = upstream or AiohttpUpstream(settings.upstream)
+    upstream = upstream or HttpUpstream(settings.upstream)
     pool = Pool(settings.models, settings.upstream, upstream, metrics)
     router = build_router(settings, pool, state)
     guard = build_guard(settings, state)

@@ -20,7 +20,8 @@
     │   │   └── UpstreamDisconnectedError      502                upstream_disconnected
     │   ├── UpstreamTimeoutError        504 upstream_error        upstream_timeout
     │   │   ├── UpstreamFirstByteTimeoutError  504                upstream_first_byte_timeout
-    │   │   └── UpstreamIdleTimeoutError       504                upstream_idle_timeout
+    │   │   ├── UpstreamIdleTimeoutError       504                upstream_idle_timeout
+    │   │   └── UpstreamTotalTimeoutError      504                upstream_total_timeout
     │   ├── UpstreamProtocolError       502 upstream_error        upstream_broken_answer
     │   └── UpstreamUnavailableError    503 upstream_error        upstream_unavailable
     ├── NoHealthyUpstreamError          503 overloaded_error      no_healthy_upstream
@@ -192,6 +193,12 @@ class UpstreamIdleTimeoutError(UpstreamTimeoutError):
     """The answer stood still for `upstream.idle_timeout_s`."""
 
     code = "upstream_idle_timeout"
+
+
+class UpstreamTotalTimeoutError(UpstreamTimeoutError):
+    """The answer was not complete within `upstream.total_timeout_s`."""
+
+    code = "upstream_total_timeout"
 
 
 class UpstreamProtocolError(UpstreamError):

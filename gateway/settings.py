@@ -231,6 +231,9 @@ class UpstreamSettings(_Section):
     connect_timeout_s: float = Field(5.0, gt=0, description="Time to open a connection.")
     first_byte_timeout_s: float = Field(300.0, gt=0, description="Time from the request to the answer's first byte.")
     idle_timeout_s: float = Field(60.0, gt=0, description="Longest silence within an answer.")
+    total_timeout_s: float = Field(
+        3600.0, gt=0, description="Time from the request to the answer's last byte, however steadily it trickles."
+    )
     max_connections_per_replica: int = Field(512, ge=1, description="Open connections to one replica.")
     max_event_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="Largest single SSE event.")
     max_answer_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="Largest non-streaming answer.")

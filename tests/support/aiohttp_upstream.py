@@ -1,9 +1,9 @@
-"""The first `Upstream`: aiohttp.
+"""An `Upstream` on aiohttp: the reference for how a client behaves, beside which the gateway's own is tested.
 
 Promises: connect, first-byte and idle deadlines that each raise their own error; bytes as they came (nothing is
 decompressed, no redirect is followed, no cookie or proxy setting is kept); an exchange let go before its end closes its
 connection, so that the model stops generating. Messages name the model, never its address.
-Leaves out retries and health: gateway/http/walk.py and gateway/upstream/pool.py.
+Leaves out the total deadline.
 """
 
 import asyncio

@@ -1,0 +1,170 @@
+"""The gateway's HTTP client: pooled keep-alive connections to the servers of every model.
+
+Promises: connect, first-byte, idle and total deadlines that each raise their own error; bytes as they came (nothing is
+decompressed, no redirect is followed, no cookie or proxy setting is kept); certificates are verified; an idle
+connection that its server had already closed is replaced, once, before the first byte.
+Leaves out retries, health and limits: gateway/http/walk.py and gateway/upstream/pool.py.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Mapping
+
+from gateway.errors import UpstreamConnectError, UpstreamConnectTimeoutError, UpstreamDisconnectedError
+from gateway.settings import UpstreamSettings
+from gateway.upstream.base import Replica
+from gateway.upstream.connection import Connection
+from gateway.upstream.exchange import Deadlines, Exchange
+from gateway.upstream.request_head import Address, Target, request_head, target_of
+
+# vLLM's server closes an idle connection after 5 s. Ours goes first, so that no request meets a closing one.
+KEEPALIVE_S = 4.0
+# URLs come from the configuration, which can change while the gateway runs.
+MOST_TARGETS = 4096
+
+
+class HttpUpstream:
+    """An Upstream; it belongs to the loop in which its first exchange was opened."""
+
+    def __init__(self, settings: UpstreamSettings) -> None:
+        self._settings = settings
+        self._targets: dict[tuple[str, str], tuple[Target, _Origin]] = {}
+        self._origins: dict[Address, _Origin] = {}
+        self._tls: ssl.SSLContext | None = None
+        self._is_closed = False
+
+    async def send(
+        self, replica: Replica, *, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Exchange:
+        """Open an exchange and wait for the answer's head; see Upstream. Raises ValueError for a bad URL or header."""
+        known = self._targets.get((method, url))
+        target, origin = known if known is not None else self._resolve(method, url)
+        head = request_head(target, headers, len(body))
+        settings, loop, now = self._settings, origin.loop, origin.loop.time()
+        deadlines = Deadlines(
+            now + settings.first_byte_timeout_s, now + settings.total_timeout_s, settings.idle_timeout_s
+        )
+        connection = origin.take(now)
+        if connection is not None:
+            exchange = Exchange(connection, loop, replica.model, deadlines)
+            connection.start(exchange, head, body)
+            try:
+                await exchange.head()
+            except UpstreamDisconnectedError:
+                # It was closed while it was idle. Only a new connection can tell whether the server is there.
+                pass
+            else:
+                return exchange
+        connection = await origin.connect(replica.model, settings.connect_timeout_s)
+        exchange = Exchange(connection, loop, replica.model, deadlines)
+        connection.start(exchange, head, body)
+        await exchange.head()
+        return exchange
+
+    async def aclose(self) -> None:
+        """Close every connection; exchanges under way fail."""
+        self._is_closed = True
+        for origin in self._origins.values():
+            origin.close()
+        # Transports tell that they are closed in the next turn.
+        await asyncio.sleep(0)
+
+    def _resolve(self, method: str, url: str) -> "tuple[Target, _Origin]":
+        if self._is_closed:
+            raise RuntimeError("the client is closed")
+        target = target_of(method, url)
+        origin = self._origins.get(target.address)
+        if origin is None:
+            if target.address.is_tls and self._tls is None:
+                # Reads the certificates that the system trusts, which takes a while: once, for the first server by TLS.
+                self._tls = ssl.create_default_context()
+            origin = _Origin(target.address, self._tls)
+            self._origins[target.address] = origin
+        if len(self._targets) >= MOST_TARGETS:
+            self._targets.clear()
+        self._targets[method, url] = target, origin
+        return target, origin
+
+
+class _Origin:
+    """The connections to one address."""
+
+    def __init__(self, address: Address, tls: ssl.SSLContext | None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._address = address
+        self._tls = tls if address.is_tls else None
+        self._open: set[Connection] = set()
+        # In the order in which they became idle. The last is used first, so that those beyond need grow old.
+        self._idle: deque[Connection] = deque()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    def take(self, now: float) -> Connection | None:
+        """An idle connection, if there is one."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                if now - connection.idle_since < KEEPALIVE_S:
+                    return connection
+                connection.abort()
+        return None
+
+    async def connect(self, model: str, timeout_s: float) -> Connection:
+        """A new connection. Raises UpstreamConnectError."""
+        if self._is_closed:
+            raise RuntimeError("the client is closed")
+        address = self._address
+        try:
+            async with asyncio.timeout(timeout_s):
+                _, connection = await self.loop.create_connection(
+                    lambda: Connection(self, self.loop),
+                    address.host,
+                    address.port,
+                    ssl=self._tls,
+                    server_hostname=address.host if self._tls is not None else None,
+                )
+        except TimeoutError as error:
+            raise UpstreamConnectTimeoutError(f"no connection to the server of model {model!r} in time") from error
+        except ssl.SSLCertVerificationError as error:
+            raise UpstreamConnectError(f"the certificate of the server of model {model!r} is not trusted") from error
+        except (OSError, UnicodeError) as error:
+            raise UpstreamConnectError(f"the server of model {model!r} cannot be reached") from error
+        return connection
+
+    def close(self) -> None:
+        """Abort every connection."""
+        self._is_closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._idle.clear()
+        for connection in list(self._open):
+            connection.abort()
+
+    def opened(self, connection: Connection) -> None:
+        """See Home."""
+        self._open.add(connection)
+        if self._is_closed:
+            connection.abort()
+
+    def came_back(self, connection: Connection) -> None:
+        """See Home."""
+        if self._is_closed:
+            connection.abort()
+            return
+        connection.idle_since = self.loop.time()
+        self._idle.append(connection)
+        if self._sweep is None:
+            self._sweep = self.loop.call_later(KEEPALIVE_S, self._close_old)
+
+    def lost(self, connection: Connection) -> None:
+        """See Home. An idle one is left where it is: it is dropped when its turn comes."""
+        self._open.discard(connection)
+
+    def _close_old(self) -> None:
+        idle, now = self._idle, self.loop.time()
+        while idle and (not idle[0].is_open or now - idle[0].idle_since >= KEEPALIVE_S):
+            connection = idle.popleft()
+            if connection.is_open:
+                connection.abort()
+        self._sweep = self.loop.call_at(idle[0].idle_since + KEEPALIVE_S, self._close_old) if idle else None

@@ -1,0 +1,53 @@
+"""Both clients, on both event loops: the gateway's own, and aiohttp's as the reference for how one behaves."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import uvloop
+
+from gateway.settings import UpstreamSettings
+from gateway.upstream.base import Replica, Upstream, UpstreamAnswer
+from gateway.upstream.client import HttpUpstream
+from tests.support.aiohttp_upstream import AiohttpUpstream
+
+SETTINGS = UpstreamSettings(connect_timeout_s=0.3, first_byte_timeout_s=1.0, idle_timeout_s=0.3)
+CLIENTS: dict[str, Callable[[UpstreamSettings], Upstream]] = {"own": HttpUpstream, "aiohttp": AiohttpUpstream}
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every asynchronous test of this folder runs on both."""
+    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+
+
+@pytest.fixture(params=CLIENTS)
+async def upstream(request: pytest.FixtureRequest) -> AsyncIterator[Upstream]:
+    client = CLIENTS[request.param](SETTINGS)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def own() -> AsyncIterator[HttpUpstream]:
+    client = HttpUpstream(SETTINGS)
+    yield client
+    await client.aclose()
+
+
+async def post(
+    upstream: Upstream, port: int, body: bytes = b"{}", *, root: str = "http://127.0.0.1", **headers: str
+) -> UpstreamAnswer:
+    """Send to the server at `port`, and wait for the head."""
+    replica = Replica("alpha", 0, f"{root}:{port}/v1", None, "alpha")
+    return await upstream.send(replica, method="POST", url=f"{replica.base_url}/x", headers=headers, body=body)
+
+
+async def read(answer: UpstreamAnswer) -> bytes:
+    """The whole body; the exchange is let go however it ends."""
+    whole = b""
+    try:
+        while chunk := await answer.read():
+            whole += chunk
+        return whole
+    finally:
+        answer.close()
