@@ -110,17 +110,18 @@ def data_entry(path: Path, table: Table) -> DataEntry:
 
 
 def split_rows(data: RouterData, *, validation_fraction: float, seed: int) -> tuple[Indices, Indices]:
-    """Rows for training and for validation, drawn per task; all rows of one question land on the same side.
-
-    Raises DataError if a side would be empty.
+    """Rows for training and for validation, drawn per task; all rows of one question, or of one
+    group where the table names groups, land on the same side. Raises DataError if a side would be empty.
     """
     rng = np.random.default_rng(seed)
+    named = zip(data.questions, data.groups, strict=True)
+    units = [question if group is None else f"group {group}" for question, group in named]
     held_out: set[str] = set()
     for _, rows in sorted(data.rows_of_tasks(np.arange(len(data))).items()):
-        questions = sorted({data.questions[row] for row in rows})
-        count = max(1, round(validation_fraction * len(questions)))
-        held_out.update(questions[index] for index in rng.permutation(len(questions))[:count])
-    is_held_out = np.array([question in held_out for question in data.questions])
+        mine = sorted({units[row] for row in rows})
+        count = max(1, round(validation_fraction * len(mine)))
+        held_out.update(mine[index] for index in rng.permutation(len(mine))[:count])
+    is_held_out = np.array([unit in held_out for unit in units])
     train, validation = np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
     if len(train) == 0:
         raise DataError(f"{len(data)} rows are too few to cut a validation split from")

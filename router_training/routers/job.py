@@ -96,6 +96,7 @@ def fit_data_of(config: RouterTrainConfig, data: RouterData, encoded: Encoded) -
         tasks=data.tasks,
         seed=config.seed,
         table_clusters=table_clusters(data.cluster_ids) if has_clusters else None,
+        groups=data.groups,
     )
 
 

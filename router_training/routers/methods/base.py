@@ -31,8 +31,9 @@ class FitData:
     """N training queries: their vectors (N, D), what each model earns on each (N, M) in 0..1, and their tasks (N,).
 
     `scores` (N, M) are the table's own figures, which RouterDC ranks models by; every other method reads `credit`.
-    `table_clusters` (N,) are the table's cluster ids, None where it has none. Tasks weigh the same unless `is_balanced`
-    is False: then they are clusters of a user's own traffic, and every query weighs the same.
+    `table_clusters` (N,) are the table's cluster ids, None where it has none. Rows of one of the `groups` (N,) never
+    stand on both sides of a split; a row whose group is None stands alone, and () means that all do. Tasks weigh the
+    same unless `is_balanced` is False: then they are clusters of a user's own traffic, and every query weighs the same.
     """
 
     vectors: FloatArray
@@ -41,6 +42,7 @@ class FitData:
     tasks: tuple[str, ...]
     seed: int = 0
     table_clusters: npt.NDArray[np.int64] | None = None
+    groups: tuple[str | None, ...] = ()
     is_balanced: bool = True
 
     def __len__(self) -> int:
@@ -55,6 +57,7 @@ class FitData:
             scores=self.scores[rows],
             tasks=tuple(self.tasks[row] for row in rows),
             table_clusters=None if self.table_clusters is None else self.table_clusters[rows],
+            groups=tuple(self.groups[row] for row in rows) if self.groups else (),
         )
 
     @property

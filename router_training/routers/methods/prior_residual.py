@@ -100,10 +100,20 @@ def prior_figures(data: FitData, folds_N: Indices, penalty: float) -> Floats:
 def _fit_residual(data: FitData, penalty: float, name: str, setting: Mapping[str, JsonValue]) -> Fitted:
     """The residual on out-of-fold figures of the prior: in-fold ones would leave too little to explain."""
     rng = np.random.default_rng(data.seed)
-    folds_N = rng.permutation(len(data)) % min(INNER_FOLDS, len(data))
+    units_N = _units(data)
+    count = int(units_N.max()) + 1
+    folds_N = (rng.permutation(count) % min(INNER_FOLDS, count))[units_N]
     prior_N_M = prior_figures(data, folds_N, penalty)
     fitted: Fitted = method_named(name).fit(replace(data, credit=data.credit - prior_N_M), **setting)
     return fitted
+
+
+def _units(data: FitData) -> Indices:
+    """What must not be torn apart: the group of each row (N,), as an index; a row without one is a group of its own."""
+    if not data.groups:
+        return np.arange(len(data), dtype=np.intp)
+    names = [f"row {row}" if group is None else f"group {group}" for row, group in enumerate(data.groups)]
+    return np.unique(names, return_inverse=True)[1].astype(np.intp)
 
 
 def _interval(gain_N: Floats, tasks: Sequence[str], level: float, seed: int) -> tuple[float, float]:

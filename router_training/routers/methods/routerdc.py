@@ -84,14 +84,14 @@ def clusters_of(config: RouterTrainConfig, data: FitData, trained: Indices) -> I
 def _as_table(data: FitData) -> RouterData:
     """The queries as the training loop reads them.
 
-    Equal vectors stand for equal questions, so that no query is on both sides of the split.
+    Equal vectors stand for equal questions, so that no query is on both sides of the split; nor is any group.
     """
     return RouterData(
         models=tuple(f"model {column}" for column in range(data.credit.shape[1])),
         questions=tuple(hashlib.sha256(vector.tobytes()).hexdigest() for vector in data.vectors),
         tasks=data.judged_tasks,
         cluster_ids=(None,) * len(data),
-        groups=(None,) * len(data),
+        groups=data.groups or (None,) * len(data),
         scores=data.scores,
         credit=data.credit,
     )

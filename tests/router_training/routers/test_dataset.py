@@ -62,6 +62,20 @@ def test_the_split_holds_out_a_share_of_each_task_and_whole_questions(tmp_path: 
     assert validation.tolist() != other.tolist()
 
 
+def test_the_split_tears_no_group_apart(tmp_path: Path) -> None:
+    rows = [
+        item(f"q{i}", a=1, b=0) | {"id": f"{i}", "task": "t", "samples": 1, "group": f"g{i // 4}" if i < 40 else None}
+        for i in range(50)
+    ]
+    table = tmp_path / "x.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    data = read_router_data([DataFile(table, None)])
+    train, validation = split_rows(data, validation_fraction=0.3, seed=0)
+    groups = [{data.groups[row] for row in side} - {None} for side in (train, validation)]
+    assert all(groups)
+    assert not groups[0] & groups[1]
+
+
 def test_one_row_cannot_be_split(tmp_path: Path) -> None:
     data = read_router_data([DataFile(write(tmp_path / "x.json", item("q", a=1, b=0)), None)])
     with pytest.raises(DataError, match="1 rows are too few"):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,17 @@ def test_noise_is_not_kept() -> None:
     assert kept is None
     assert len(tried) > 1
     assert max(tried, key=lambda candidate: candidate.gain).low <= 0
+
+
+def test_the_residual_is_fitted_on_figures_that_saw_no_row_of_its_group() -> None:
+    one, _ = data(within_task=True)
+    alone, singles, tasks = (
+        prior_residual.fit(replace(one, groups=groups), residual="ridge").tensors["residual.weight"]
+        for groups in ((), tuple(f"row {row}" for row in range(N)), one.tasks)
+    )
+    assert alone.shape == singles.shape == tasks.shape
+    # With a task in one piece the prior has never seen it, and leaves more to explain.
+    assert np.abs(tasks - alone).max() > 5 * np.abs(singles - alone).max()
 
 
 def test_without_a_residual_it_is_the_prior() -> None:
