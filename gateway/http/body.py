@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from starlette.types import Receive
 
 from gateway.errors import BodyTimeoutError, BodyTooLargeError, RequestError, UnsupportedEncodingError
+from gateway.http.deadline import within
 from gateway.http.watch import ClientLeftError
 
 DISCARD_TIMEOUT_S = 1.0
@@ -27,8 +28,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], *, max_bytes: 
         await _discard(receive, max_bytes)
         raise _too_large(max_bytes)
     try:
-        async with asyncio.timeout(timeout_s):
-            body = await _read(receive, max_bytes)
+        body = await within(timeout_s, _read(receive, max_bytes))
     except TimeoutError:
         raise BodyTimeoutError(f"the body did not arrive within {timeout_s:g} s") from None
     if body is None:

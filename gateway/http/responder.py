@@ -4,11 +4,11 @@ A server holds an answer back while the client's side is full. Without a deadlin
 its model busy for ever.
 """
 
-import asyncio
 from collections.abc import Iterable
 
-from starlette.types import Send
+from starlette.types import Message, Send
 
+from gateway.http.deadline import within
 from gateway.http.watch import ClientLeftError
 
 
@@ -25,15 +25,15 @@ class Responder:
         """Send the head. Raises ClientLeftError, as the others do."""
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         self.has_begun = True
-        await self._within({"type": "http.response.start", "status": status, "headers": raw})
+        await self._sent({"type": "http.response.start", "status": status, "headers": raw})
 
     async def write(self, body: bytes) -> None:
         """Send a part of the body."""
-        await self._within({"type": "http.response.body", "body": body, "more_body": True})
+        await self._sent({"type": "http.response.body", "body": body, "more_body": True})
 
     async def end(self, body: bytes = b"") -> None:
         """Send the last part of the body."""
-        await self._within({"type": "http.response.body", "body": body, "more_body": False})
+        await self._sent({"type": "http.response.body", "body": body, "more_body": False})
         self.is_over = True
 
     async def whole(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
@@ -41,9 +41,8 @@ class Responder:
         await self.begin(status, [*headers, ("content-length", str(len(body)))])
         await self.end(body)
 
-    async def _within(self, message: dict[str, object]) -> None:
+    async def _sent(self, message: Message) -> None:
         try:
-            async with asyncio.timeout(self._stall_timeout_s):
-                await self._send(message)
+            await within(self._stall_timeout_s, self._send(message))
         except TimeoutError:
             raise ClientLeftError from None
