@@ -185,11 +185,11 @@ async def _stages(settings: Settings, key: str) -> list[Stage]:
         await read_body(_ready(content), named, max_bytes=len(content), timeout_s=30)
 
     async def watch() -> None:
-        async with Watch(_never) as watch:
+        with Watch(_never) as watch:
             watch.over()
 
     async def send() -> None:
-        async with walk.open(decision, seen, endpoint, named, record):
+        with await walk.open(decision, seen, endpoint, named, record):
             pass
 
     async def whole() -> None:

@@ -6,8 +6,6 @@ a stream gets an error event and ends, instead of breaking off.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
 
 from gateway.errors import ShuttingDownError
 from gateway.http.watch import Watch
@@ -27,29 +25,27 @@ class Drain:
         self.has_begun = False
         self._is_cut = False
 
-    @contextlib.contextmanager
-    def request(self) -> Iterator[None]:
-        """Count one request. Raises ShuttingDownError once stopping has begun."""
+    def enter(self) -> None:
+        """Count one request, which must `leave`. Raises ShuttingDownError once stopping has begun."""
         if self.has_begun:
             raise _stopping()
         self._running += 1
-        try:
-            yield
-        finally:
-            self._running -= 1
-            if self._running == 0:
-                self._none_running.set()
 
-    @contextlib.contextmanager
-    def interruptible(self, watch: Watch) -> Iterator[None]:
-        """Let the deadline interrupt the work under `watch`."""
+    def leave(self) -> None:
+        """A request is over."""
+        self._running -= 1
+        if self._running == 0:
+            self._none_running.set()
+
+    def attach(self, watch: Watch) -> None:
+        """Let the deadline interrupt the work under `watch`. Raises ShuttingDownError if it has passed."""
         if self._is_cut:
             raise _stopping()
         self._watches.add(watch)
-        try:
-            yield
-        finally:
-            self._watches.discard(watch)
+
+    def detach(self, watch: Watch) -> None:
+        """The work is done."""
+        self._watches.discard(watch)
 
     def begin(self) -> None:
         """Take no more requests."""

@@ -11,8 +11,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.access.base import Principal
@@ -52,8 +52,7 @@ _STREAM = (
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(msgspec.Struct, frozen=True):
     """One inference request and the way to answer it."""
 
     endpoint: Endpoint
@@ -115,8 +114,11 @@ class Edge:
     async def _answered(self, call: _Call) -> None:
         """Serve an inference request, and say what failed if something does."""
         try:
-            with self._drain.request():
+            self._drain.enter()
+            try:
                 await self._exchange(call)
+            finally:
+                self._drain.leave()
         except ClientLeftError:
             call.record.client_left()
         except asyncio.CancelledError:
@@ -139,10 +141,13 @@ class Edge:
             call.receive, call.headers, max_bytes=server.max_body_bytes, timeout_s=server.body_timeout_s
         )
         record.body_read = time.perf_counter()
-        async with Watch(call.receive) as watch:
-            with self._drain.interruptible(watch):
+        with Watch(call.receive) as watch:
+            self._drain.attach(watch)
+            try:
                 await self._routed(call, principal, body)
-            watch.over()
+                watch.over()
+            finally:
+                self._drain.detach(watch)
 
     async def _routed(self, call: _Call, principal: Principal, body: bytes) -> None:
         record, endpoint = call.record, call.endpoint
@@ -153,7 +158,7 @@ class Edge:
         self._report.parsed(record)
         decide = self._router.decide(request) if is_routed else self._router.pin(seen.model, request)
         record.decision = decision = await decide
-        async with self._walk.open(decision, seen, endpoint, call.headers, record) as answer:
+        with await self._walk.open(decision, seen, endpoint, call.headers, record) as answer:
             self._report.answering(record)
             if answer.status >= 400:
                 await self._refused(call, answer)

@@ -29,9 +29,10 @@ class Refusal:
 
 def server_failure(answer: UpstreamAnswer, model: str) -> GatewayError | None:
     """The error that stands for the server's, None if the answer is good or refuses the request."""
-    status, kept = answer.status, kept_headers(answer.headers)
+    status = answer.status
     if 200 <= status < 300:
         return None
+    kept = kept_headers(answer.headers)
     if status in {401, 403}:
         return UpstreamError(f"the server of model {model!r} does not accept this gateway; its operator must look")
     if 400 <= status < 500:

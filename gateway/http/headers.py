@@ -4,8 +4,8 @@ A client's credentials, cookies, forwarding and hop-by-hop headers never reach a
 client. Values that could split a header or blow one up are dropped.
 """
 
+import os
 import re
-import uuid
 from collections.abc import Iterable, Mapping
 
 from gateway.upstream.base import Replica
@@ -19,23 +19,27 @@ _SAFE_VALUE = re.compile(r"[\x20-\x7e]{1,1024}")
 
 def header_map(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Headers by lower-case name; one that stands twice is joined with a comma, so that neither half is overlooked."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in raw:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    named = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw]
+    headers = dict(named)
+    if len(headers) < len(named):
+        headers.clear()
+        for name, value in named:
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 
 
 def request_id(headers: Mapping[str, str]) -> str:
     """The caller's `x-request-id` if it is safe to repeat in headers and logs, else a fresh one."""
-    given = headers.get("x-request-id", "")
-    return given if _SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    given = headers.get("x-request-id")
+    return given if given is not None and _SAFE_REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
 
 
 def upstream_headers(headers: Mapping[str, str], request_id: str, replica: Replica) -> dict[str, str]:
     """What a replica is sent. It is asked not to compress: the gateway reads and relays, it does not unpack."""
-    passed = {name: headers[name] for name in TO_UPSTREAM if _SAFE_VALUE.fullmatch(headers.get(name, ""))}
-    passed |= {"content-type": "application/json", "accept-encoding": "identity", "x-request-id": request_id}
+    passed = {"content-type": "application/json", "accept-encoding": "identity", "x-request-id": request_id}
+    for name in TO_UPSTREAM:
+        if name in headers and _SAFE_VALUE.fullmatch(headers[name]):
+            passed[name] = headers[name]
     if replica.api_key is not None:
         passed["authorization"] = f"Bearer {replica.api_key}"
     return passed

@@ -7,8 +7,7 @@ model may still be working, so the request is not sent again. Each replica is as
 
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 
 from gateway.errors import GatewayError, NoHealthyUpstreamError, UpstreamConnectError, UpstreamDisconnectedError
 from gateway.http.endpoints import Endpoint
@@ -19,7 +18,7 @@ from gateway.http.record import Record
 from gateway.observability.logs import log_event
 from gateway.routing.base import Decision
 from gateway.upstream.base import Replica, Upstream, UpstreamAnswer
-from gateway.upstream.pool import Pool
+from gateway.upstream.pool import InUse, Pool
 
 PASSED_OVER_STATUSES = frozenset({502, 503})
 _logger = logging.getLogger(__name__)
@@ -33,6 +32,23 @@ class _PassedOverError(Exception):
         self.error = error
 
 
+class Exchange:
+    """An answer that has begun; as a context it gives the answer, and lets it go at the end, whole or not."""
+
+    __slots__ = ("_answer", "_use")
+
+    def __init__(self, answer: UpstreamAnswer, use: InUse) -> None:
+        self._answer = answer
+        self._use = use
+
+    def __enter__(self) -> UpstreamAnswer:
+        return self._answer
+
+    def __exit__(self, *_: object) -> None:
+        self._use.__exit__()
+        self._answer.close()
+
+
 class Walk:
     """Asks candidates in turn."""
 
@@ -41,35 +57,35 @@ class Walk:
         self._upstream = upstream
         self._retry_after_s = retry_after_s
 
-    @asynccontextmanager
     async def open(
         self, decision: Decision, seen: Peek, endpoint: Endpoint, headers: Mapping[str, str], record: Record
-    ) -> AsyncIterator[UpstreamAnswer]:
-        """The first answer that is not passed over; closed at the end of the block, whole or not.
+    ) -> "Exchange":
+        """The exchange with the first candidate that is not passed over; its answer has begun.
 
         Notes in `record` who was asked. Raises what the last candidate failed with, or NoHealthyUpstreamError.
         """
-        error: GatewayError = NoHealthyUpstreamError(
-            f"no server of model {decision.choice.model!r} is up and free; try again shortly",
-            retry_after_s=self._retry_after_s,
-        )
+        error: GatewayError | None = None
         for replica in self._replicas(decision, headers, record):
             sent = upstream_headers(headers, record.request_id, replica)
             body = seen.body_for(replica.served_name)
             record.sent_upstream = time.perf_counter()
-            with self._pool.in_use(replica):
-                try:
-                    answer = await self._ask(replica, endpoint.url(replica), sent, body)
-                except _PassedOverError as passed_over:
-                    error = passed_over.error
-                    _log_passed_over(record, error.code)
-                    continue
-                try:
-                    yield answer
-                finally:
-                    answer.close()
-                return
-        raise error
+            use = self._pool.in_use(replica)
+            use.__enter__()
+            answer: UpstreamAnswer | None = None
+            try:
+                answer = await self._ask(replica, endpoint.url(replica), sent, body)
+            except _PassedOverError as passed_over:
+                error = passed_over.error
+                _log_passed_over(record, error.code)
+                continue
+            finally:
+                if answer is None:
+                    use.__exit__()
+            return Exchange(answer, use)
+        raise error or NoHealthyUpstreamError(
+            f"no server of model {decision.choice.model!r} is up and free; try again shortly",
+            retry_after_s=self._retry_after_s,
+        )
 
     def _replicas(self, decision: Decision, headers: Mapping[str, str], record: Record) -> Iterator[Replica]:
         """Every healthy replica of every candidate once, in order; health is looked up at each step."""

@@ -18,8 +18,8 @@ async def never() -> dict[str, str]:
 async def test_new_requests_are_refused_once_it_has_begun() -> None:
     drain = Drain(grace_s=1)
     drain.begin()
-    with pytest.raises(ShuttingDownError), drain.request():
-        pytest.fail("the request was let in")
+    with pytest.raises(ShuttingDownError):
+        drain.enter()
 
 
 async def test_it_is_over_at_once_when_nothing_runs() -> None:
@@ -33,9 +33,10 @@ async def test_it_waits_for_running_requests() -> None:
     ended = []
 
     async def request() -> None:
-        with drain.request():
-            await asyncio.sleep(0.05)
-            ended.append("request")
+        drain.enter()
+        await asyncio.sleep(0.05)
+        ended.append("request")
+        drain.leave()
 
     running = asyncio.create_task(request())
     await asyncio.sleep(0)
@@ -48,10 +49,13 @@ async def test_at_the_deadline_what_still_runs_is_interrupted() -> None:
     drain = Drain(grace_s=0.05)
 
     async def request() -> None:
-        with drain.request():
-            async with Watch(never) as watch:
-                with drain.interruptible(watch):
-                    await asyncio.Event().wait()
+        drain.enter()
+        try:
+            with Watch(never) as watch:
+                drain.attach(watch)
+                await asyncio.Event().wait()
+        finally:
+            drain.leave()
 
     running = asyncio.create_task(request())
     await asyncio.sleep(0)
@@ -62,8 +66,8 @@ async def test_at_the_deadline_what_still_runs_is_interrupted() -> None:
 
 async def test_a_request_that_reaches_its_model_after_the_deadline_is_interrupted_too() -> None:
     drain = Drain(grace_s=0.0)
-    async with Watch(never) as watch:
-        with drain.request():
-            await drain.finish()
-            with pytest.raises(ShuttingDownError), drain.interruptible(watch):
-                pytest.fail("the request went on")
+    with Watch(never) as watch:
+        drain.enter()
+        await drain.finish()
+        with pytest.raises(ShuttingDownError):
+            drain.attach(watch)

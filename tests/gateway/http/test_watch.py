@@ -1,5 +1,6 @@
 """A client that leaves, at any stage, on every endpoint: the model stops. And a client that stops reading."""
 
+import asyncio
 import socket
 import time
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.http.watch import ClientLeftError, Watch
 from tests.support.gateway_client import (
     BODIES,
     CHAT,
@@ -99,3 +101,99 @@ def test_other_requests_are_not_disturbed(gateway: httpx.Client, mock_vllm: Mock
         mock_vllm.wait_until(lambda seen: True)
         assert gateway.post(CHAT, json=chat()).status_code == 200
     assert gateway.post(CHAT, json=chat()).status_code == 200
+
+
+def receiving(*messages: str) -> tuple[Any, list[asyncio.Future[None]]]:
+    """A connection that says these, each once the future of its turn is set."""
+    turns: list[asyncio.Future[None]] = [asyncio.get_running_loop().create_future() for _ in messages]
+    said = iter(zip(turns, messages, strict=True))
+
+    async def receive() -> dict[str, str]:
+        turn, message = next(said)
+        await turn
+        return {"type": message}
+
+    return receive, turns
+
+
+async def watched(receive: Any, began: asyncio.Event) -> None:
+    """Work that never ends by itself."""
+    with Watch(receive):
+        began.set()
+        await asyncio.Event().wait()
+
+
+async def test_the_work_is_cancelled_when_its_client_leaves_and_not_by_what_comes_before() -> None:
+    receive, turns = receiving("http.request", "http.disconnect")
+    began = asyncio.Event()
+    work = asyncio.create_task(watched(receive, began))
+    await began.wait()
+    turns[0].set_result(None)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not work.done()
+    turns[1].set_result(None)
+    with pytest.raises(ClientLeftError):
+        await work
+
+
+async def test_a_client_that_has_left_before_starts_nothing() -> None:
+    receive, turns = receiving("http.disconnect")
+    turns[0].set_result(None)
+    began = asyncio.Event()
+    with pytest.raises(ClientLeftError):
+        await watched(receive, began)
+    assert not began.is_set()
+    await asyncio.sleep(0)
+
+
+async def test_a_server_that_only_gives_up_its_turn_is_asked_on() -> None:
+    turns_taken = 0
+
+    async def receive() -> dict[str, str]:
+        nonlocal turns_taken
+        while turns_taken < 3:
+            turns_taken += 1
+            await asyncio.sleep(0)
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(ClientLeftError):
+        await watched(receive, asyncio.Event())
+
+
+async def test_a_disconnect_after_the_answers_end_means_nothing() -> None:
+    receive, turns = receiving("http.disconnect")
+    with Watch(receive) as watch:
+        watch.over()
+        turns[0].set_result(None)
+        await asyncio.sleep(0.01)
+
+
+async def test_the_asking_ends_with_the_work() -> None:
+    was_closed = False
+
+    async def receive() -> dict[str, str]:
+        nonlocal was_closed
+        try:
+            await asyncio.Event().wait()
+        finally:
+            was_closed = True
+        return {}
+
+    with Watch(receive):
+        await asyncio.sleep(0)
+    assert was_closed
+
+
+async def test_work_that_is_cancelled_by_others_stays_cancelled() -> None:
+    receive, _ = receiving("http.disconnect")
+
+    async def work() -> None:
+        with Watch(receive):
+            await asyncio.Event().wait()
+
+    running = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
