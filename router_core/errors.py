@@ -4,7 +4,8 @@
     ├── ArtefactError            a file on disk cannot be trusted or read
     │   ├── BundleError          a router bundle: missing file, wrong digest, wrong shape, NaN, unknown version
     │   ├── ModelCardError       a served-model manifest
-    │   └── TableError           a training table or query file; names file, row and column
+    │   ├── TableError           a training table or query file; names file, row and column
+    │   └── DecisionLogError     a decision log; names file and line
     └── AnswerSpecError          an answer specification that no checker understands
 
 Messages name the file and the offending value and say what to do; they never hold a prompt or a secret.
@@ -29,6 +30,10 @@ class ModelCardError(ArtefactError):
 
 class TableError(ArtefactError):
     """A training table or query file is malformed; the message names the file and the row."""
+
+
+class DecisionLogError(ArtefactError):
+    """A line of a decision log is no record of a known version; the message names the file and the line."""
 
 
 class AnswerSpecError(RouterCoreError):
