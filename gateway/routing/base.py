@@ -1,6 +1,6 @@
 """The values that routing takes and gives, and what a policy is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -9,6 +9,7 @@ REASONS: tuple[Reason, ...] = ("routed", "pinned", "rule", "session", "abstained
 Need = Literal["image", "audio", "tools", "structured_output"]
 CacheUse = Literal["hit", "miss", "joined"]
 CACHE_USES: tuple[CacheUse, ...] = ("hit", "miss", "joined")
+Exclusion = Literal["not_allowed", "image", "audio", "tools", "structured_output", "context", "cost", "unhealthy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +75,25 @@ class Ranking:
     """A policy's answer: models from best to worst, and what it took to find out, in seconds.
 
     `novelty` 0..1: how unlike the training queries the request is, None where the policy cannot tell. `least_gains`:
-    for a default model, the gain in confidence over it below which it should answer instead. `cache`: whether the
-    ranking was kept, computed, or computed for another request that asked the same; None where nothing is kept.
+    for a default model, the gain in confidence over it below which it should answer instead. `shares`: where the order
+    was drawn, each model's chance of the first place in proportion to the others'; empty where nothing was drawn.
+    `cache`: whether the ranking was kept, computed, or computed for another request that asked the same; None where
+    nothing is kept.
     """
 
     models: tuple[RankedModel, ...]
     novelty: float | None = None
     least_gains: Mapping[str, float] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
     cache: CacheUse | None = None
     encode_s: float = 0.0
     score_s: float = 0.0
+
+    def propensity(self, usable: Sequence[RankedModel]) -> float:
+        """The chance with which the first of the `usable` models came before the others of them."""
+        if not self.shares:
+            return 1.0
+        return self.shares[usable[0].model] / sum(self.shares[entry.model] for entry in usable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,9 @@ class Decision:
 
     `candidates` is never empty; its first member is the choice. The edge walks down it when a model cannot be reached.
     `ranking` is the policy's whole ranking before any mask, and `novelty` the request's, for `x-gateway-debug`.
-    `detail` says in words why the reason is `abstained`, `fallback` or `default`. `cache` is that of the ranking.
+    `detail` says in words why the reason is `abstained`, `fallback` or `default`. `masks` tells which mask each
+    forbidden model failed; `propensity` is the chance with which a policy that draws chose as it did; `quality` is the
+    dial that held, None for a pinned model. `cache` is that of the ranking.
     """
 
     decision_id: str
@@ -105,6 +117,9 @@ class Decision:
     encode_s: float = 0.0
     score_s: float = 0.0
     detail: str = ""
+    masks: Mapping[str, Exclusion] = field(default_factory=dict)
+    propensity: float = 1.0
+    quality: float | None = None
 
     @property
     def choice(self) -> RankedModel:

@@ -10,14 +10,11 @@ does not fit; the upstream has the last word. A cap on cost is one on the expect
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from gateway.errors import GatewayError, NoHealthyUpstreamError, PermissionDeniedError, RequestError
-from gateway.routing.base import Health, Need, RoutingRequest
+from gateway.routing.base import Exclusion, Health, Need, RoutingRequest
 from gateway.routing.costs import NO_COSTS, ExpectedCosts
 from gateway.settings import ModelSettings
-
-Exclusion = Literal["not_allowed", "image", "audio", "tools", "structured_output", "context", "cost", "unhealthy"]
 
 NEEDS: dict[Need, str] = {
     "image": "images",

@@ -16,6 +16,7 @@ class Random:
     def __init__(self, models: Sequence[str], draw: random.Random) -> None:
         self.models = frozenset(models)
         self._models = tuple(models)
+        self._shares = dict.fromkeys(models, 1.0)
         self._draw = draw
 
     async def start(self) -> None:
@@ -23,7 +24,8 @@ class Random:
 
     async def rank(self, request: RoutingRequest) -> Ranking:
         """Every model once, in random order."""
-        return Ranking(tuple(RankedModel(model) for model in self._draw.sample(self._models, len(self._models))))
+        models = self._draw.sample(self._models, len(self._models))
+        return Ranking(tuple(RankedModel(model) for model in models), shares=self._shares)
 
     async def aclose(self) -> None:
         """Nothing to free."""

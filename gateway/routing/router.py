@@ -38,6 +38,7 @@ from gateway.state.base import State
 
 _logger = logging.getLogger(__name__)
 _NO_RANKING = Ranking(())
+_ALL_ALLOWED = Masked((), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class _Verdict:
     order: tuple[RankedModel, ...]
     ranking: Ranking = _NO_RANKING
     detail: str = ""
+    propensity: float = 1.0
 
 
 def new_decision_id() -> str:
@@ -146,13 +148,12 @@ class Router:
         routable = masked.among(self._routable)
         rule = self._rules.first_match(request, masked)
         if rule is not None:
-            return self._decision(
-                _Verdict("rule", _distinct([RankedModel(rule.model)], self._declared_order(routable)))
-            )
+            order = _distinct([RankedModel(rule.model)], self._declared_order(routable))
+            return self._decision(_Verdict("rule", order), masked, quality)
         if not routable.allowed:
             raise refusal(routable, request, retry_after_s=self._retry_after_s, costs=costs)
         weighing = Weighing.among(quality, costs.by_model, routable.able)
-        return self._decision(await self._verdict(_Case(request, masked, routable, weighing)))
+        return self._decision(await self._verdict(_Case(request, masked, routable, weighing)), masked, quality)
 
     def _asked_quality(self, request: RoutingRequest) -> float:
         """The dial of the request. Raises RequestError if it weighs costs and one of them is not known."""
@@ -198,10 +199,11 @@ class Router:
         instead = self._instead_of(usable[0], ranking, case)
         order = _distinct([instead, *usable] if instead is not None else usable, declared)
         if passed_over is not None:
-            return _Verdict("fallback", order, ranking, f"{passed_over} ranks higher and is down")
+            detail = f"{passed_over} ranks higher and is down"
+            return _Verdict("fallback", order, ranking, detail, ranking.propensity(usable))
         if instead is not None:
             return _Verdict("abstained", order, ranking, f"{usable[0].model} gains too little over {self._default}")
-        return _Verdict("routed", order, ranking)
+        return _Verdict("routed", order, ranking, propensity=ranking.propensity(usable))
 
     def _instead_of(self, best: RankedModel, ranking: Ranking, case: _Case) -> RankedModel | None:
         """Who answers where the router abstains."""
@@ -223,7 +225,7 @@ class Router:
         default = [self._default] if self._default in routable.allowed else []
         return tuple(RankedModel(name) for name in default + others)
 
-    def _decision(self, verdict: _Verdict) -> Decision:
+    def _decision(self, verdict: _Verdict, masked: Masked = _ALL_ALLOWED, quality: float | None = None) -> Decision:
         return Decision(
             decision_id=self._new_id(),
             candidates=verdict.order,
@@ -235,6 +237,9 @@ class Router:
             encode_s=verdict.ranking.encode_s,
             score_s=verdict.ranking.score_s,
             detail=verdict.detail,
+            masks={entry.model.name: entry.why for entry in masked.excluded},
+            propensity=verdict.propensity,
+            quality=quality,
         )
 
 

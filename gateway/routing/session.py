@@ -58,7 +58,9 @@ class Sessions:
 
     def of(self, request: RoutingRequest) -> Session:
         """The session of `request`."""
-        name = None if request.session_id is None else _name(request.key_id, request.session_id)
+        name = None
+        if request.session_id is not None:
+            name = "session:" + session_digest(request.key_id, request.session_id)
         return Session(self._state, name, self._ttl_s)
 
     def keeps(self, gain: float | None) -> bool:
@@ -69,7 +71,7 @@ class Sessions:
         return gain is None or gain <= self._margin
 
 
-def _name(key_id: str | None, session_id: str) -> str:
-    """The length of the key id goes first, so that no two pairs are the same text before hashing."""
+def session_digest(key_id: str | None, session_id: str) -> str:
+    """What stands for a session. The key id's length goes first: no two pairs are the same text before hashing."""
     key = key_id or ""
-    return "session:" + hashlib.sha256(f"{len(key)}:{key}:{session_id}".encode(errors="replace")).hexdigest()
+    return hashlib.sha256(f"{len(key)}:{key}:{session_id}".encode(errors="replace")).hexdigest()

@@ -32,7 +32,8 @@ class Weighted:
         arrival.
         """
         arrivals = {model: self._draw.expovariate(weight) for model, weight in self._weights.items()}
-        return Ranking(tuple(RankedModel(model) for model in sorted(arrivals, key=arrivals.__getitem__)))
+        models = tuple(RankedModel(model) for model in sorted(arrivals, key=arrivals.__getitem__))
+        return Ranking(models, shares=self._weights)
 
     async def aclose(self) -> None:
         """Nothing to free."""

@@ -1,5 +1,6 @@
 import json
 import logging
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from gateway.routing.base import (
     RoutingRequest,
     RoutingUnavailableError,
 )
+from gateway.routing.random import Random
 from gateway.routing.router import Router, build_router
+from gateway.routing.weighted import Weighted
 from gateway.settings import ModelSettings
 from gateway.state.memory import MemoryState
 from tests.gateway.routing.samples import (
@@ -71,6 +74,33 @@ async def test_a_model_that_is_down_or_too_short_is_passed_over_for_the_next_by_
     assert names(decision) == ["a"]
     assert [entry.model for entry in decision.ranking] == ["c", "b", "a"]
     assert decision.reason == "fallback"
+
+
+async def test_a_draw_tells_its_chance_among_the_models_that_might_answer() -> None:
+    weights = {"a": 1.0, "b": 3.0, "c": 4.0}
+    among = {"": weights, "c": {"a": 1.0, "b": 3.0}, "ab": {"c": 4.0}}
+    for down, shares in among.items():
+        decide = router(ABC, Weighted(weights, random.Random(3)), pool=Pool(down)).decide
+        decisions = [await decide(ASK) for _ in range(40)]
+        assert {decision.choice.model for decision in decisions} == set(shares)
+        for decision in decisions:
+            assert decision.propensity == shares[decision.choice.model] / sum(shares.values())
+            assert decision.masks == dict.fromkeys(down, "unhealthy")
+
+
+async def test_only_what_was_drawn_has_a_chance_below_1() -> None:
+    drawing = router(ABC, Random("abc", random.Random(3)), rules=[rule("r", "b", header="x-team")])
+    assert (await drawing.decide(in_session())).propensity == pytest.approx(1 / 3)
+    kept = await drawing.decide(in_session())
+    assert (kept.reason, kept.propensity) == ("session", 1.0)
+    ruled = await drawing.decide(RoutingRequest(ask="hello", headers={"x-team": "t"}))
+    assert (ruled.reason, ruled.propensity, ruled.quality) == ("rule", 1.0, 1.0)
+    pinned = await drawing.pin("c", ASK)
+    assert (pinned.reason, pinned.propensity, pinned.quality) == ("pinned", 1.0, None)
+    ranked_ = await router(ABC, Scripted("abc", ranked(b=0.7, c=0.2, a=0.1))).decide(
+        RoutingRequest(ask="hello", dial=Dial(quality=1.0))
+    )
+    assert (ranked_.propensity, ranked_.quality) == (1.0, 1.0)
 
 
 async def test_a_default_that_the_policy_does_not_rank_is_the_last_resort() -> None:
