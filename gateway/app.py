@@ -22,10 +22,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.access.guard import Guard, build_guard
 from gateway.errors import GatewayError
 from gateway.http.api import build_api
+from gateway.http.decision_log import DecisionLog
 from gateway.http.drain import Drain
 from gateway.http.edge import Edge
 from gateway.http.report import Report
 from gateway.http.walk import Walk
+from gateway.observability.decision_sink import DecisionSink
 from gateway.observability.logs import configure, log_event
 from gateway.observability.metrics import Metrics
 from gateway.routing.router import Router, build_router
@@ -56,6 +58,7 @@ class Gateway:
         guard: Guard,
         router: Router,
         metrics: Metrics,
+        decision_sink: DecisionSink | None,
         drain: Drain,
         drains_on_signal: bool,
     ) -> None:
@@ -67,6 +70,7 @@ class Gateway:
         self._guard = guard
         self._router = router
         self._metrics = metrics
+        self._decision_sink = decision_sink
         self._drain = drain
         self._signals = _StopSignals(drain) if drains_on_signal else None
         self.start_error: GatewayError | RouterCoreError | None = None
@@ -80,6 +84,8 @@ class Gateway:
 
     async def start(self) -> None:
         """Start every part. Raises GatewayError or RouterCoreError with one clear line."""
+        if self._decision_sink is not None:
+            self._decision_sink.start()
         if self._settings.state.redis_url is not None:
             self._metrics.dependency_up("redis", await self._state.ping())
         await self._guard.start()
@@ -97,6 +103,8 @@ class Gateway:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._metrics.aclose)
             # A part that fails to stop does not keep the others from stopping.
+            if self._decision_sink is not None:
+                stack.push_async_callback(self._decision_sink.aclose)
             for part in (self._state, self._upstream, self._guard, self._pool, self._router):
                 stack.push_async_callback(part.aclose)
 
@@ -168,6 +176,7 @@ def build_app(settings: Settings, *, drains_on_signal: bool = False, upstream: U
     router = build_router(settings, pool, state)
     guard = build_guard(settings, state)
     drain = Drain(settings.server.shutdown_grace_s)
+    decision_sink = _decision_sink(settings, metrics)
     api = build_api(
         settings,
         guard=guard,
@@ -183,7 +192,11 @@ def build_app(settings: Settings, *, drains_on_signal: bool = False, upstream: U
         guard=guard,
         router=router,
         walk=Walk(pool, upstream, settings.upstream.health_interval_s),
-        report=Report(metrics, logs_access=settings.log.access),
+        report=Report(
+            metrics,
+            logs_access=settings.log.access,
+            decision_log=None if decision_sink is None else DecisionLog(decision_sink, settings),
+        ),
         drain=drain,
     )
     return Gateway(
@@ -195,8 +208,18 @@ def build_app(settings: Settings, *, drains_on_signal: bool = False, upstream: U
         guard=guard,
         router=router,
         metrics=metrics,
+        decision_sink=decision_sink,
         drain=drain,
         drains_on_signal=drains_on_signal,
+    )
+
+
+def _decision_sink(settings: Settings, metrics: Metrics) -> DecisionSink | None:
+    decisions = settings.decisions
+    if decisions.path is None:
+        return None
+    return DecisionSink(
+        decisions.path, max_file_bytes=decisions.max_file_bytes, max_files=decisions.max_files, metrics=metrics
     )
 
 

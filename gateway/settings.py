@@ -261,6 +261,24 @@ class LogSettings(_Section):
     access: bool = Field(True, description="One line per request, without prompts or keys.")
 
 
+class DecisionsSettings(_Section):
+    """The decision log: one line of JSON per routing decision and how it ended, to learn from."""
+
+    path: Path | None = Field(None, description="Folder of the log's files, on a local disk. Absent: no log is kept.")
+    ask: Literal["text", "hash", "none"] = Field(
+        "hash",
+        description="What is kept of the text that was routed by. Training needs `text`; a SHA-256 tells equal texts "
+        "apart from others, and whoever guesses a short one can check the guess.",
+    )
+    max_ask_characters: int = Field(
+        16384, ge=256, description="Of a longer text, its beginning and its end are kept, half each."
+    )
+    max_file_bytes: int = Field(32 * 1024 * 1024, ge=4096, description="A file's size at which the next one begins.")
+    max_files: int = Field(
+        64, ge=2, description="Files kept in the folder, of all workers together; the oldest go first."
+    )
+
+
 class Settings(_Section):
     """The whole document."""
 
@@ -273,6 +291,7 @@ class Settings(_Section):
     state: StateSettings = Field(default_factory=StateSettings, description="Where shared state lives.")
     upstream: UpstreamSettings = Field(default_factory=UpstreamSettings, description="Deadlines and health.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logs.")
+    decisions: DecisionsSettings = Field(default_factory=DecisionsSettings, description="The decision log.")
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -342,6 +361,10 @@ class Settings(_Section):
         _refuse(
             shared or self.server.workers == 1 or not (self.access.require_keys or limit is not None),
             "server.workers: limits per key are exact across workers only with Redis; set state.redis_url or 1 worker",
+        )
+        _refuse(
+            self.decisions.path is None or self.decisions.max_files > self.server.workers,
+            "decisions.max_files: each of server.workers writes a file of its own, so there must be more files",
         )
         _refuse(
             limit is None or self.access.require_keys,

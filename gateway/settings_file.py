@@ -91,4 +91,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
         router = router.model_copy(update={"bundle": folder / router.bundle})
     if access.keys_file is not None:
         access = access.model_copy(update={"keys_file": folder / access.keys_file})
-    return settings.model_copy(update={"router": router, "access": access})
+    decisions = settings.decisions
+    if decisions.path is not None:
+        decisions = decisions.model_copy(update={"path": folder / decisions.path})
+    return settings.model_copy(update={"router": router, "access": access, "decisions": decisions})

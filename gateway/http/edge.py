@@ -154,7 +154,8 @@ class Edge:
         seen = peek(body)
         record.is_stream = seen.is_stream and endpoint.ends is not None
         is_routed = seen.model in self._router.aliases
-        request = routing_request(seen, endpoint, principal, call.headers, is_routed=is_routed)
+        record.seen = seen
+        record.request = request = routing_request(seen, endpoint, principal, call.headers, is_routed=is_routed)
         self._report.parsed(record)
         decide = self._router.decide(request) if is_routed else self._router.pin(seen.model, request)
         record.decision = decision = await decide

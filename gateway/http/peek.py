@@ -100,6 +100,19 @@ def routing_request(
     )
 
 
+def read_ask(seen: Peek, endpoint: Endpoint) -> str:
+    """The text to route by; "" where there is none, or none that can be read."""
+    if endpoint.ask_field is None:
+        return ""
+    try:
+        value = _value(seen.fields, endpoint.ask_field)
+    except RequestError:
+        return ""
+    if endpoint.ask_field == "prompt" or isinstance(value, str):
+        return ask_of_prompt(value)
+    return ask_of_messages(value) if isinstance(value, list) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class _Text:
     tokens: int

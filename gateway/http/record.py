@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.errors import GatewayError
+from gateway.http.peek import Peek
 from gateway.http.usage import Usage
-from gateway.routing.base import Decision, RankedModel, Reason
+from gateway.routing.base import Decision, RankedModel, Reason, RoutingRequest
 from gateway.routing.costs import shown_cost
 from gateway.settings import PriceSettings
 
@@ -26,6 +27,8 @@ class Record:
     sent_upstream: float | None = None
     first_token_s: float | None = None
     key_id: str | None = None
+    seen: Peek | None = None
+    request: RoutingRequest | None = None
     is_stream: bool = False
     decision: Decision | None = None
     answering: RankedModel | None = None

@@ -1,8 +1,12 @@
-"""Turns records into metrics and log lines. Neither ever holds a prompt, a key, or a name that a client made up."""
+"""Turns records into metrics and log lines, which never hold a prompt, a key, or a name that a client made up.
+
+The decision log, where there is one, has its own rules (decision_log.py).
+"""
 
 import logging
 import time
 
+from gateway.http.decision_log import DecisionLog
 from gateway.http.record import Record
 from gateway.observability.logs import log_event
 from gateway.observability.metrics import Metrics
@@ -11,10 +15,11 @@ _access_logger = logging.getLogger("gateway.access_log")
 
 
 class Report:
-    """`logs_access` writes one line per request."""
+    """`logs_access` writes one line per request, `decision_log` one record per decision."""
 
-    def __init__(self, metrics: Metrics, *, logs_access: bool) -> None:
+    def __init__(self, metrics: Metrics, *, logs_access: bool, decision_log: DecisionLog | None = None) -> None:
         self._metrics = metrics
+        self._decision_log = decision_log
         self._logs_access = logs_access
 
     def parsed(self, record: Record) -> None:
@@ -49,6 +54,8 @@ class Report:
         if record.model is not None and record.usage is not None:
             metrics.tokens(record.model, "input", record.usage.input_tokens)
             metrics.tokens(record.model, "output", record.usage.output_tokens)
+        if self._decision_log is not None:
+            self._decision_log.finished(record, duration_s)
         if self._logs_access:
             _write_line(record, duration_s)
 

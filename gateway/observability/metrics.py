@@ -13,7 +13,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -41,6 +41,8 @@ OUTCOMES: Final = ("ok", "client_error", "upstream_error", "stream_error", "clie
 STAGES: Final = ("parse", "encode", "score", "upstream")
 DIRECTIONS: Final = ("input", "output")
 DEPENDENCIES: Final = ("redis", "encoder")
+DecisionLoss = Literal["queue_full", "disk_full", "unwritable"]
+DECISION_LOSSES: Final[tuple[DecisionLoss, ...]] = get_args(DecisionLoss)
 STATUSES: Final = (200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 499, 500, 501, 502, 503, 504)
 _SHOWN_STATUSES: Final = {status: str(status) for status in STATUSES}
 
@@ -97,6 +99,13 @@ class Metrics:
             FIRST_TOKEN_BUCKETS_S,
         )
         self._tokens = self._counter("gateway_tokens_total", "Tokens that upstreams reported.", ["model", "direction"])
+        # No tally: it is counted in a thread, and seldom enough for the library's lock.
+        self._decisions_lost = Counter(
+            "gateway_decisions_lost_total", "Decisions that the decision log lost.", ["reason"], registry=own
+        )
+        for reason in DECISION_LOSSES:
+            # At 0 from the start, so that the first loss is seen as a rise.
+            self._decisions_lost.labels(reason)
         # A worker that sees a replica or Redis down is the one to listen to, hence the minimum over live workers.
         self._upstream_up = Gauge(
             "gateway_upstream_up",
@@ -177,6 +186,10 @@ class Metrics:
             if tokens is None:
                 tokens = self._tokens.open(self._model(model), _closed(direction, DIRECTIONS))
             tokens.count += count
+
+    def decisions_lost(self, reason: DecisionLoss, count: int) -> None:
+        """Count decisions that the decision log lost. May be called from any thread."""
+        self._decisions_lost.labels(_closed(reason, DECISION_LOSSES)).inc(count)
 
     def upstream_health(self, model: str, replica_index: int, is_healthy: bool) -> None:
         """Set the health of one replica."""

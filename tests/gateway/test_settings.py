@@ -69,6 +69,8 @@ def test_a_whole_document(tmp_path: Path) -> None:
             {"access": {"require_keys": True, "keys_file": "k"}, "server": {"workers": 2}},
             "server.workers: ",
         ),
+        ({"decisions": {"path": "log", "max_files": 2}, "server": {"workers": 2}}, "decisions.max_files: "),
+        ({"decisions": {"ask": "all"}}, "decisions.ask: "),
         (
             {"models": [{"name": "alpha", "replicas": [{**REPLICA, "api_key": "${NOT_SET}"}]}]},
             "variable NOT_SET is not",

@@ -68,6 +68,7 @@ def test_every_other_method_sets_its_own_series() -> None:
     metrics.tokens("alpha", "output", 7)
     metrics.upstream_health("alpha", 1, False)
     metrics.dependency_up("redis", True)
+    metrics.decisions_lost("disk_full", 3)
     assert value(metrics, "gateway_decisions_total", model="alpha", reason="routed") == 1
     assert value(metrics, "gateway_overhead_seconds_bucket", stage="encode", le="0.0001") == 1
     assert value(metrics, "gateway_overhead_seconds_bucket", stage="encode", le="5e-05") == 0
@@ -75,6 +76,8 @@ def test_every_other_method_sets_its_own_series() -> None:
     assert value(metrics, "gateway_tokens_total", model="alpha", direction="output") == 7
     assert value(metrics, "gateway_upstream_up", model="alpha", replica="1") == 0
     assert value(metrics, "gateway_dependency_up", dependency="redis") == 1
+    assert value(metrics, "gateway_decisions_lost_total", reason="disk_full") == 3
+    assert value(metrics, "gateway_decisions_lost_total", reason="queue_full") == 0
 
 
 def test_every_reason_of_a_decision_has_its_series() -> None:

@@ -1,0 +1,111 @@
+"""Turns a finished request into the decision record of router_core/decisions.py, as `decisions` asks.
+
+Promises: one record for every request that got as far as a decision, pinned ones included, however it ended; texts are
+kept only with `ask: text`. Runs after the answer's last byte, so nobody waits for it.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.http.endpoints import ENDPOINTS
+from gateway.http.peek import read_ask
+from gateway.http.record import Record
+from gateway.observability.decision_sink import DecisionSink
+from gateway.routing.base import Decision
+from gateway.routing.session import session_digest
+from gateway.settings import CostUnit, PriceSettings, Settings
+from router_core.decisions import Candidate, DecisionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    text: str | None
+    sha256: str | None
+    characters: int
+    is_truncated: bool
+
+
+class DecisionLog:
+    """Hands records to `sink`."""
+
+    def __init__(self, sink: DecisionSink, settings: Settings) -> None:
+        self._sink = sink
+        self._kind = settings.decisions.ask
+        self._max_ask_characters = settings.decisions.max_ask_characters
+        self._policy: str = settings.router.policy
+        self._cost_unit: CostUnit = settings.router.cost_unit
+        self._prices: Mapping[str | None, PriceSettings | None] = {model.name: model.price for model in settings.models}
+
+    def finished(self, record: Record, duration_s: float) -> None:
+        """Log the request's decision, if it got one."""
+        decision, request, seen, usage = record.decision, record.request, record.seen, record.usage
+        if decision is None or request is None or seen is None:
+            return
+        price = self._prices.get(record.model)
+        ask = self._ask(request.ask or read_ask(seen, ENDPOINTS[record.endpoint]))
+        session_id = request.headers.get("x-session-id")
+        self._sink.add(
+            DecisionRecord(
+                decision_id=decision.decision_id,
+                request_id=record.request_id,
+                time_s=time.time() - duration_s,
+                endpoint=record.endpoint,
+                key_id=record.key_id,
+                session=None if session_id is None else session_digest(record.key_id, session_id),
+                requested_model=seen.model,
+                ask=ask.text,
+                ask_sha256=ask.sha256,
+                ask_characters=ask.characters,
+                is_ask_truncated=ask.is_truncated,
+                policy=self._policy,
+                bundle_digest=decision.bundle_digest,
+                reason=decision.reason,
+                detail=decision.detail,
+                chosen_model=decision.choice.model,
+                answered_model=record.model,
+                propensity=decision.propensity,
+                candidates=() if decision.reason == "pinned" else _candidates(decision),
+                confidence=decision.choice.confidence,
+                novelty=decision.novelty,
+                quality=decision.quality,
+                max_cost=request.dial.cap,
+                cost_unit=self._cost_unit,
+                attempts=record.attempts,
+                status=record.status,
+                outcome=record.outcome,
+                error=record.error_code,
+                is_stream=record.is_stream,
+                is_cached=False,
+                input_tokens=None if usage is None else usage.input_tokens,
+                output_tokens=None if usage is None else usage.output_tokens,
+                cost=None if usage is None or price is None else usage.cost(price),
+                overhead_s=record.overhead_s,
+                first_token_s=record.first_token_s,
+                duration_s=duration_s,
+            )
+        )
+
+    def _ask(self, text: str) -> _Ask:
+        most = self._max_ask_characters
+        if self._kind == "hash":
+            return _Ask(None, hashlib.sha256(text.encode()).hexdigest() if text else None, len(text), False)
+        if self._kind == "none":
+            return _Ask(None, None, len(text), False)
+        if len(text) <= most:
+            return _Ask(text, None, len(text), False)
+        return _Ask(text[: most // 2] + text[-(most - most // 2) :], None, len(text), True)
+
+
+def _candidates(decision: Decision) -> tuple[Candidate, ...]:
+    """What was ranked, then what stands behind the ranking, then what was only masked."""
+    masks = decision.masks
+    entries = {entry.model: entry for entry in decision.ranking}
+    for entry in decision.candidates:
+        entries.setdefault(entry.model, entry)
+    found = [
+        Candidate(entry.model, entry.confidence, entry.cost, masks.get(entry.model), entry.is_pending)
+        for entry in entries.values()
+    ]
+    return (*found, *(Candidate(name, masked=why) for name, why in masks.items() if name not in entries))
