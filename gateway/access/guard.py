@@ -34,6 +34,9 @@ class Guard:
         self._dials = settings.access.dials
         self._workers = settings.server.workers
         self._own_count = MemoryState()
+        # What is made of the records of one snapshot of the keyring, by key id.
+        self._snapshot: Mapping[str, KeyRecord] = {}
+        self._principals: dict[str, Principal] = {}
 
     async def start(self) -> None:
         """Load the keys. Raises ConfigError if a keys file cannot be read."""
@@ -53,8 +56,13 @@ class Guard:
         """
         if self._keyring is None:
             return ANONYMOUS, []
-        record = verified(_presented(headers), self._keyring.records())
-        principal = self._principal(record)
+        records = self._keyring.records()
+        record = verified(_presented(headers), records)
+        if records is not self._snapshot:
+            self._snapshot, self._principals = records, {}
+        principal = self._principals.get(record.id)
+        if principal is None:
+            principal = self._principals[record.id] = self._principal(record)
         if principal.requests_per_minute is None:
             return principal, []
         return principal, await self._counted(record.id, principal.requests_per_minute)

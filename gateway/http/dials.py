@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from gateway.access.base import Principal
 from gateway.errors import RequestError
-from gateway.routing.base import Dial
+from gateway.routing.base import NO_DIAL, Dial
 from gateway.routing.costs import MAX_COST_HEADER, QUALITY_HEADER
 
 _NUMBER = re.compile(r"(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE][+-]?\d{1,2})?", re.ASCII)
@@ -18,6 +18,8 @@ SHOWN_CHARACTERS = 32
 
 def read_dial(headers: Mapping[str, str], principal: Principal) -> Dial:
     """The dial of a request. Raises RequestError that names the header whose value is none."""
+    if QUALITY_HEADER not in headers and MAX_COST_HEADER not in headers and principal.has_no_dial:
+        return NO_DIAL
     quality = _number(headers, QUALITY_HEADER, "a number from 0 (cost alone) to 1 (quality alone)", most=1.0)
     return Dial(
         quality=principal.quality if quality is None else quality,

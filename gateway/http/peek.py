@@ -9,7 +9,6 @@ Leaves out whether the values are right: that is the model's server to say. Numb
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -35,8 +34,7 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Peek:
+class Peek(msgspec.Struct, frozen=True):
     """A request's body: its top level, and what the gateway needs to know of it."""
 
     fields: dict[str, msgspec.Raw]
@@ -113,8 +111,7 @@ def read_ask(seen: Peek, endpoint: Endpoint) -> str:
     return ask_of_messages(value) if isinstance(value, list) else ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
+class _Text(msgspec.Struct, frozen=True):
     tokens: int
     ask: str
     needs: frozenset[Need]

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from gateway.errors import GatewayError
 from gateway.http.peek import Peek
@@ -15,14 +16,13 @@ CLIENT_CLOSED_STATUS = 499
 DIGEST_CHARACTERS = 12
 
 
-@dataclass(slots=True)
-class Record:
+class Record(msgspec.Struct):
     """Filled in from stage to stage. Times are of `time.perf_counter`."""
 
     endpoint: str
     request_id: str
     shows_ranking: bool = False
-    began: float = field(default_factory=time.perf_counter)
+    began: float = msgspec.field(default_factory=time.perf_counter)
     body_read: float | None = None
     sent_upstream: float | None = None
     first_token_s: float | None = None

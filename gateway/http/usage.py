@@ -1,6 +1,5 @@
 """How many tokens an answer cost, as its model's server counted them, in any of the three dialects."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -31,8 +30,7 @@ class _Answer(msgspec.Struct):
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens read and tokens written."""
 
     input_tokens: int
@@ -44,8 +42,7 @@ class Usage:
         return (paid + self.output_tokens * price.output_per_million_tokens) / 1e6
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """What the last events of a stream tell."""
 
     usage: Usage | None

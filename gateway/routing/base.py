@@ -1,8 +1,9 @@
 """The values that routing takes and gives, and what a policy is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+import msgspec
 
 Reason = Literal["routed", "pinned", "rule", "session", "abstained", "fallback", "default"]
 REASONS: tuple[Reason, ...] = ("routed", "pinned", "rule", "session", "abstained", "fallback", "default")
@@ -12,8 +13,7 @@ CACHE_USES: tuple[CacheUse, ...] = ("hit", "miss", "joined")
 Exclusion = Literal["not_allowed", "image", "audio", "tools", "structured_output", "context", "cost", "unhealthy"]
 
 
-@dataclass(frozen=True, slots=True)
-class Dial:
+class Dial(msgspec.Struct, frozen=True):
     """How much cost counts for one request, in the unit of `router.cost_unit`.
 
     `quality` 1 is quality alone, 0 cost alone, None what the gateway is set to; `max_cost` is the client's own cap on
@@ -27,14 +27,15 @@ class Dial:
     @property
     def cap(self) -> float | None:
         """The lower of the two caps; None without one."""
-        return min((cap for cap in (self.max_cost, self.key_max_cost) if cap is not None), default=None)
+        if self.max_cost is None or self.key_max_cost is None:
+            return self.key_max_cost if self.max_cost is None else self.max_cost
+        return min(self.max_cost, self.key_max_cost)
 
 
 NO_DIAL = Dial()
 
 
-@dataclass(frozen=True, slots=True)
-class RoutingRequest:
+class RoutingRequest(msgspec.Struct, frozen=True):
     """What routing may know of a request.
 
     `ask` is the text that the router reads (router_core.query); `needs` is what the model must be able to do;
@@ -52,12 +53,11 @@ class RoutingRequest:
     session_id: str | None = None
     key_id: str | None = None
     allowed_models: frozenset[str] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
     dial: Dial = NO_DIAL
 
 
-@dataclass(frozen=True, slots=True)
-class RankedModel:
+class RankedModel(msgspec.Struct, frozen=True):
     """One model of a ranking.
 
     `confidence` is the probability that it answers right, None where the policy has none; `cost` what the request
@@ -70,8 +70,7 @@ class RankedModel:
     is_pending: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(msgspec.Struct, frozen=True):
     """A policy's answer: models from best to worst, and what it took to find out, in seconds.
 
     `novelty` 0..1: how unlike the training queries the request is, None where the policy cannot tell. `least_gains`:
@@ -83,8 +82,8 @@ class Ranking:
 
     models: tuple[RankedModel, ...]
     novelty: float | None = None
-    least_gains: Mapping[str, float] = field(default_factory=dict)
-    shares: Mapping[str, float] = field(default_factory=dict)
+    least_gains: Mapping[str, float] = msgspec.field(default_factory=dict)
+    shares: Mapping[str, float] = msgspec.field(default_factory=dict)
     cache: CacheUse | None = None
     encode_s: float = 0.0
     score_s: float = 0.0
@@ -96,8 +95,7 @@ class Ranking:
         return self.shares[usable[0].model] / sum(self.shares[entry.model] for entry in usable)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """Which models to try, in order, and why.
 
     `candidates` is never empty; its first member is the choice. The edge walks down it when a model cannot be reached.
@@ -117,7 +115,7 @@ class Decision:
     encode_s: float = 0.0
     score_s: float = 0.0
     detail: str = ""
-    masks: Mapping[str, Exclusion] = field(default_factory=dict)
+    masks: Mapping[str, Exclusion] = msgspec.field(default_factory=dict)
     propensity: float = 1.0
     quality: float | None = None
 

@@ -10,9 +10,10 @@ Leaves out: what the request did cost, which only the answer's usage tells (`x-g
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
 from types import MappingProxyType
+
+import msgspec
 
 from gateway.errors import CostCapError, GatewayError, RequestError
 from gateway.routing.base import Dial, RoutingRequest
@@ -23,8 +24,7 @@ MAX_COST_HEADER = "x-gateway-max-cost"
 _UNITS: Mapping[CostUnit, str] = MappingProxyType({"price": "in the currency of the prices", "seconds": "seconds"})
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedCosts:
+class ExpectedCosts(msgspec.Struct, frozen=True):
     """Expected cost of one request by model; a model whose cost is not known is missing."""
 
     unit: CostUnit

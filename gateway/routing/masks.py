@@ -9,7 +9,8 @@ does not fit; the upstream has the last word. A cap on cost is one on the expect
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.errors import GatewayError, NoHealthyUpstreamError, PermissionDeniedError, RequestError
 from gateway.routing.base import Exclusion, Health, Need, RoutingRequest
@@ -24,16 +25,14 @@ NEEDS: dict[Need, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class MaskedModel:
+class MaskedModel(msgspec.Struct, frozen=True):
     """A model that may not answer, and the first mask that it failed."""
 
     model: ModelSettings
     why: Exclusion
 
 
-@dataclass(frozen=True, slots=True)
-class Masked:
+class Masked(msgspec.Struct, frozen=True):
     """The models that may answer, in config order, and the others."""
 
     allowed: tuple[str, ...]

@@ -9,9 +9,10 @@ Leaves out: trying the candidates. The edge walks down them when a model cannot 
 """
 
 import logging
-import secrets
+import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.errors import ModelNotFoundError, PermissionDeniedError
 from gateway.observability.logs import log_event
@@ -41,8 +42,7 @@ _NO_RANKING = Ranking(())
 _ALL_ALLOWED = Masked((), ())
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
+class _Case(msgspec.Struct, frozen=True):
     """A request with what its decision is taken from: who may answer, who of those routing chooses from, the dial."""
 
     request: RoutingRequest
@@ -51,8 +51,7 @@ class _Case:
     weighing: Weighing
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
+class _Verdict(msgspec.Struct, frozen=True):
     """What was decided, before it gets an id. `order` has the choice first and the models to fall back on behind it."""
 
     reason: Reason
@@ -64,7 +63,7 @@ class _Verdict:
 
 def new_decision_id() -> str:
     """Sixteen random hex digits."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 class Router:
@@ -130,9 +129,10 @@ class Router:
             raise ModelNotFoundError(f"model {model!r} is not served here; GET /v1/models lists what is", param="model")
         if request.allowed_models is not None and model not in request.allowed_models:
             raise PermissionDeniedError(f"this key may not use model {model!r}", param="model")
-        costs = self._costs.expected(request)
-        if not costs.fit(model, request.dial):
-            raise costs.refusal([model], request.dial)
+        if request.dial.cap is not None:
+            costs = self._costs.expected(request)
+            if not costs.fit(model, request.dial):
+                raise costs.refusal([model], request.dial)
         return self._decision(_Verdict("pinned", (RankedModel(model),)))
 
     async def decide(self, request: RoutingRequest) -> Decision:

@@ -11,13 +11,13 @@ Promise: with quality 1 the policy's order stands. A pending model and one witho
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+
+import msgspec
 
 from gateway.routing.base import RankedModel, Ranking
 
 
-@dataclass(frozen=True, slots=True)
-class Weighing:
+class Weighing(msgspec.Struct, frozen=True):
     """The dial as it stands for one request."""
 
     quality: float
@@ -55,7 +55,7 @@ class Weighing:
             )
         if self.quality < 1:
             models = tuple(sorted(models, key=self._place))
-        return replace(ranking, models=models)
+        return msgspec.structs.replace(ranking, models=models)
 
     def _place(self, entry: RankedModel) -> tuple[bool, float]:
         utility = self.utility(entry)
