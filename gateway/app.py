@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.access.guard import Guard, build_guard
@@ -26,13 +27,13 @@ from gateway.http.decision_log import DecisionLog
 from gateway.http.drain import Drain
 from gateway.http.edge import Edge
 from gateway.http.report import Report
+from gateway.http.server import WorkerServer, server_config
 from gateway.http.walk import Walk
 from gateway.observability.decision_sink import DecisionSink
 from gateway.observability.logs import configure, log_event
 from gateway.observability.metrics import Metrics
 from gateway.routing.router import Router, build_router
 from gateway.settings import Settings
-from gateway.settings_file import load_settings
 from gateway.state.base import State
 from gateway.state.build import build_state
 from gateway.upstream.base import Upstream
@@ -223,9 +224,25 @@ def _decision_sink(settings: Settings, metrics: Metrics) -> DecisionSink | None:
     )
 
 
-def build_worker(config: Path) -> Gateway:
-    """What each of several worker processes serves; they share nothing but the document at `config`."""
-    settings = load_settings(config)
+def serve_worker(settings: Settings, channel: socket.socket) -> None:
+    """What each of several worker processes does, with the connections that its parent hands it through `channel`."""
     configure(settings.log.level, sys.stderr)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    return build_app(settings, drains_on_signal=True)
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    app = build_app(settings, drains_on_signal=True)
+    try:
+        run_server(WorkerServer(server_config(app), channel))
+    except SystemExit:
+        log_event(_logger, "not_started", level=logging.ERROR, why=str(app.start_error))
+        raise
+
+
+def run_server(server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+    """Run `server` until a stop signal. Raises SystemExit if its app could not start."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        # Before the server has taken the signals over; and once more when it is done, for uvicorn raises them again.
+        server.should_exit = True
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, stop)
+    server.run(sockets)

@@ -37,7 +37,7 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
     try:
         settings = Settings.model_validate(_with_environment(document, environment, path, ""))
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_fault(error)}") from None
+        raise ConfigError(f"{path}: {first_fault(error)}") from None
     return _anchored(settings, path.parent)
 
 
@@ -72,7 +72,7 @@ def _yaml_fault(error: Exception) -> str:
     return "it is not UTF-8 text without control characters"
 
 
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
     """The first fault as `path: what is wrong`, without the value (it may be a secret)."""
     fault = error.errors(include_url=False, include_input=False)[0]
     where = ""

@@ -1,12 +1,12 @@
 """The command line, as processes: what is printed, with which status, and how a server stops."""
 
+import asyncio
 import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from gateway.config_docs import config_page
+from tests.support.eventually import eventually
 from tests.support.gateway_client import CHAT, chat, metric, model_section
 from tests.support.mock_vllm import MockVllm
 from tests.support.settings import write_settings
@@ -39,9 +40,9 @@ def configured(tmp_path: Path, mock: MockVllm, **sections: Any) -> Path:
 
 
 @contextlib.contextmanager
-def serving_process(config: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving_process(config: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A gateway process and its URL, once it says that it serves."""
-    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--port", "0"]
+    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         assert process.stdout is not None
@@ -160,25 +161,29 @@ def test_log_lines_are_json_and_hold_no_prompt(config: Path) -> None:
     assert "canary" not in out + err
 
 
-def test_several_workers_count_together(tmp_path: Path, mock_vllm: MockVllm) -> None:
-    config = configured(tmp_path, mock_vllm, server={"workers": 2})
-    with serving_process(config) as (process, url):
-        deadline = time.monotonic() + 60
-        ready = False
-        while not ready:
-            assert time.monotonic() < deadline
-            with contextlib.suppress(httpx.ConnectError):
-                ready = httpx.get(f"{url}/readyz").status_code == 200
-            time.sleep(0.05)
-        asked = [threading.Thread(target=httpx.post, args=(url + CHAT,), kwargs={"json": chat()}) for _ in range(8)]
-        for one in asked:
-            one.start()
-        for one in asked:
-            one.join()
-        with httpx.Client(base_url=url) as client:
-            assert metric(client, "gateway_requests_total", outcome="ok") == 8
+def test_several_workers_count_together(config: Path) -> None:
+    with serving_process(config, "--workers", "2") as (process, url), httpx.Client(base_url=url) as client:
+        assert client.get("/readyz").status_code == 200
+        for _ in range(8):
+            httpx.post(url + CHAT, json=chat())
+
+        async def all_are_counted() -> bool:
+            return metric(client, "gateway_requests_total", outcome="ok") == 8
+
+        # Each worker hands over what it has counted from time to time.
+        asyncio.run(eventually(all_are_counted))
         process.terminate()
         assert process.wait(timeout=60) == 0
+
+
+def test_workers_are_refused_where_limits_would_not_be_exact(tmp_path: Path, mock_vllm: MockVllm) -> None:
+    access = {"require_keys": True, "keys_file": "keys.json"}
+    config = configured(tmp_path, mock_vllm, access=access)
+    for workers, told in ((2, "server.workers: limits per key are exact"), (0, "server.workers: Input should be")):
+        done = run_gateway("serve", "--config", config, "--port", "0", "--workers", workers)
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+        assert told in done.stderr
 
 
 def test_the_gateway_starts_without_a_neural_library() -> None:

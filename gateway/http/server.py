@@ -1,0 +1,139 @@
+"""The HTTP server: uvicorn, as this gateway runs it, alone on a port or as one of several workers behind one.
+
+A worker does not listen. Its parent (gateway/workers.py) accepts connections and hands them over one by one through a
+Unix socket, the channel; the worker says there when it is ready and whenever connections have closed, so that the
+parent knows how many each worker has. A worker whose parent is gone stops as on SIGTERM.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.http.drain import LAST_WORDS_S
+
+# Longer than clients keep an idle connection (official ones: 5 s), so that it is never this side that closes in a race.
+KEEP_ALIVE_S: Final = 65
+BACKLOG: Final = 2048
+READY: Final = b"ready"
+
+
+def server_config(app: ASGIApp) -> uvicorn.Config:
+    """How `app` is served."""
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=_Connection,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        # Streams have had their last words by then (gateway/http/drain.py); this is for what does not listen.
+        timeout_graceful_shutdown=int(LAST_WORDS_S) + 1,
+    )
+
+
+class AnnouncingServer(uvicorn.Server):
+    """Listens by itself, and says where once it does."""
+
+    def __init__(self, config: uvicorn.Config, url: str) -> None:
+        super().__init__(config)
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the app, then listen."""
+        await super().startup(sockets)
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        print(f"gateway: serving on {self._url}", flush=True)
+
+
+class WorkerServer(uvicorn.Server):
+    """Serves the connections that come through `channel`, the worker's end of a SOCK_SEQPACKET pair."""
+
+    def __init__(self, config: uvicorn.Config, channel: socket.socket) -> None:
+        super().__init__(config)
+        self._channel = channel
+        self._opening: set[asyncio.Task[None]] = set()
+        self._closed = 0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the app, then take connections."""
+        await super().startup(sockets=[])
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        self._channel.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._channel.fileno(), self._take)
+        self._channel.send(READY)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections, then end those there are."""
+        asyncio.get_running_loop().remove_reader(self._channel.fileno())
+        await super().shutdown(sockets=[])
+
+    def _take(self) -> None:
+        while True:
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1)
+            except BlockingIOError:
+                return
+            if not data:
+                asyncio.get_running_loop().remove_reader(self._channel.fileno())
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            for descriptor in descriptors:
+                opening = asyncio.create_task(self._open(socket.socket(fileno=descriptor)), name="open connection")
+                self._opening.add(opening)
+                opening.add_done_callback(self._opening.discard)
+
+    async def _open(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        connection.setblocking(False)
+        try:
+            await loop.connect_accepted_socket(self._protocol, connection)
+        except OSError:
+            # The client has left already.
+            connection.close()
+            self._on_closed()
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol = _Connection(self.config, self.server_state, self.lifespan.state)
+        protocol.on_closed = self._on_closed
+        return protocol
+
+    def _on_closed(self) -> None:
+        """Tell the parent, once for all that close in this turn of the loop."""
+        if self._closed == 0:
+            asyncio.get_running_loop().call_soon(self._tell_closed)
+        self._closed += 1
+
+    def _tell_closed(self) -> None:
+        try:
+            self._channel.send(str(self._closed).encode())
+        except BlockingIOError:
+            asyncio.get_running_loop().call_later(0.1, self._tell_closed)
+        except OSError:
+            # The parent is gone; `_take` hears of it too.
+            return
+        else:
+            self._closed = 0
+
+
+class _Connection(HttpToolsProtocol):
+    """One client's connection. `on_closed`, if there is one, hears when it has closed."""
+
+    on_closed: Callable[[], None] | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.on_closed is not None:
+            self.on_closed()

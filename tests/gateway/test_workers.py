@@ -1,0 +1,132 @@
+"""Several processes behind one port: shares, deaths and ends, seen from the clients' side."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.eventually import eventually
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "tests.support.pid_workers"]
+
+
+@pytest.fixture
+def workers() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The parent of two workers, and its URL."""
+    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, text=True, cwd=ROOT) as parent:
+        try:
+            assert parent.stdout is not None
+            yield parent, parent.stdout.readline().strip()
+        finally:
+            parent.kill()
+
+
+@contextlib.contextmanager
+def connected(url: str, count: int) -> Iterator[dict[httpx.Client, int]]:
+    """So many clients, each with a connection of its own that stays open, and the process that has it."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(httpx.Client(base_url=url, timeout=30)) for _ in range(count)]
+        yield {client: int(client.get("/").text) for client in clients}
+
+
+async def shares(url: str, count: int, wanted: list[int]) -> None:
+    """Wait until so many new connections are divided like this; closed ones take a moment to be noticed."""
+
+    async def are_right() -> bool:
+        with connected(url, count) as held:
+            return sorted(Counter(held.values()).values()) == wanted
+
+    await eventually(are_right)
+
+
+async def test_connections_are_shared_equally(workers: tuple[subprocess.Popen[str], str]) -> None:
+    _, url = workers
+    with connected(url, 64) as held:
+        assert sorted(Counter(held.values()).values()) == [32, 32]
+        again = {client: int(client.get("/").text) for client in held}
+        assert again == held
+    # All of those have closed, which both workers must have told: an odd one more or less would show.
+    await shares(url, 8, [4, 4])
+
+
+async def test_new_connections_go_where_others_have_closed(workers: tuple[subprocess.Popen[str], str]) -> None:
+    _, url = workers
+    with connected(url, 8) as held:
+        emptied = held[next(iter(held))]
+        for client, process in held.items():
+            if process == emptied:
+                client.close()
+
+        async def goes_there() -> bool:
+            with connected(url, 4) as more:
+                return set(more.values()) == {emptied}
+
+        await eventually(goes_there)
+
+
+async def test_a_dead_worker_is_replaced_and_the_other_goes_on(workers: tuple[subprocess.Popen[str], str]) -> None:
+    _, url = workers
+    with connected(url, 2) as held:
+        (survivor, kept), (_, killed) = held.items()
+        os.kill(killed, signal.SIGKILL)
+        assert int(survivor.get("/").text) == kept
+
+        async def is_replaced() -> bool:
+            with connected(url, 2) as more:
+                return len({*more.values(), kept}) == 2 and killed not in more.values()
+
+        await eventually(is_replaced)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_signal_ends_all(workers: tuple[subprocess.Popen[str], str], number: signal.Signals) -> None:
+    parent, url = workers
+    with connected(url, 2) as held:
+        parent.send_signal(number)
+        assert parent.wait(timeout=30) == 0
+        assert not any(is_alive(process) for process in held.values())
+
+
+async def test_workers_do_not_outlive_their_parent(workers: tuple[subprocess.Popen[str], str]) -> None:
+    parent, url = workers
+    with connected(url, 2) as held:
+        parent.kill()
+
+        async def are_gone() -> bool:
+            return not any(is_alive(process) for process in held.values())
+
+        await eventually(are_gone)
+
+
+def is_alive(process: int) -> bool:
+    """False too for one that has ended and that nobody has waited for."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_workers_that_cannot_start_end_all() -> None:
+    env = dict(os.environ, FAILS="1")
+    done = subprocess.run(COMMAND, capture_output=True, text=True, cwd=ROOT, env=env, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "a worker could not start" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_stop_while_workers_start_is_not_lost() -> None:
+    with subprocess.Popen(COMMAND, cwd=ROOT, stdout=subprocess.PIPE) as parent:
+        deadline = time.monotonic() + 30
+        while not Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text():
+            assert time.monotonic() < deadline
+        parent.terminate()
+        assert parent.wait(timeout=30) == 0
