@@ -97,6 +97,14 @@ def test_a_missing_file_and_a_taken_port_are_one_line(tmp_path: Path, config: Pa
         assert told in done.stderr
 
 
+def test_a_decision_log_that_cannot_be_written_is_one_line(tmp_path: Path, mock_vllm: MockVllm) -> None:
+    (tmp_path / "log").touch()
+    done = run_gateway("serve", "--port", "0", "--config", configured(tmp_path, mock_vllm, decisions={"path": "log"}))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"gateway serve: decisions.path: no file can be written in '{tmp_path / 'log'}': ")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_the_configuration_page_is_up_to_date() -> None:
     """`make docs` writes it anew."""
     assert (ROOT / "docs/config.md").read_text(encoding="utf-8") == config_page()
