@@ -16,7 +16,7 @@ export PYTHON TORCH_INDEX_URL
 ROUTERDC_TABLES := mmlu_train.json.gz:probability gsm8k-train.json.gz:multi_attempt cmmlu_train.json.gz:probability \
   arc_challenge_train.json.gz:probability humaneval_train.json.gz:multi_attempt
 
-.PHONY: help setup setup-venv setup-demo demo test check docs router demo-artefacts demo-sft demo-score demo-router
+.PHONY: help setup setup-venv setup-demo demo test check docs router demo-artefacts demo-sft demo-score demo-router bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,11 @@ docs: ## Write docs/config.md anew from the settings
 
 router: setup-venv ## Train the default router on RouterDC's data (ROUTERDC_DATA) into build/router (half a minute)
 	@$(BIN)/router-training router train --data $(addprefix $(ROUTERDC_DATA)/train/,$(ROUTERDC_TABLES)) --out build/router
+
+bench: setup-venv ## The gateway beside nginx, the Rust routers and bare relays (10 minutes); PEERS=all: beside LiteLLM, RouteLLM, ... too
+	@deploy/setup/setup.sh bench
+	@[ -f build/router/router.json ] || $(MAKE) router
+	@$(BIN)/python -m benchmarks.gateway --peers $(or $(PEERS),quick)
 
 # How the committed artefacts of the demo were made. Each step goes on where it was stopped; about two hours on two cores.
 demo-artefacts: demo-sft demo-score demo-router ## Make specialists, score table and bundle again (2 hours)

