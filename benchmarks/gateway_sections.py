@@ -66,7 +66,7 @@ def method(rounds: int, seconds: float) -> str:
         Medians over {rounds} rounds; in each round every gateway is started anew, answers {seconds:g} s of each load
         and is stopped; the order rotates. The load generator and the mock upstream (C, benchmarks/load) share one core,
         the gateway has the other to itself, with one worker; two workers have both cores. Requests are closed-loop chat
-        completions of about 500 bytes, each ask new unless the row says otherwise. CPU is that of the gateway's process
+        completions of about 400 bytes, each ask new unless the row says otherwise. CPU is that of the gateway's process
         tree, divided by the answers, or the events, that the generator received. Latencies are what a gateway adds to a
         direct call of the mock in the same round. Streams: {BUSY} at once, {CHUNKS} chunks each,
         {CHUNK_INTERVAL_S * 1e3:g} ms apart; first bytes at concurrency 1. Idle: growth of PSS per stream with

@@ -6,6 +6,7 @@ the other; only a gateway with two workers has both.
 """
 
 import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -99,9 +100,10 @@ class Bench:
         return {self.gateway_core, self.load_core} if gateway.workers > 1 else {self.gateway_core}
 
     def place(self, gateway: Gateway, port: int) -> Place:
-        """Where it is started. Its scratch folder is there when this returns."""
+        """Where it is started, its scratch folder empty."""
         scratch = (self.scratch / gateway.name).resolve()
-        scratch.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
         installed = (self.installations / gateway.installs_as).resolve()
         return Place(installed, scratch, port, self.mock.url, self.redis_url)
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from benchmarks.gateways.base import MOCK_MODEL, Features, Gateway, Launch, Place
 from benchmarks.gateways.installation import Installation, InstallationError, disk_mb, make_environment
-from gateway.settings import Settings
 from router_core.bundle import load_bundle
 from router_core.errors import BundleError
 
@@ -83,10 +82,9 @@ def settings_document(place: Place, *, redis: bool, workers: int) -> dict[str, A
         "access": {"require_keys": True, "requests_per_minute": REQUESTS_PER_MINUTE},
         # The whole load goes to one replica.
         "upstream": {"max_connections_per_replica": 4096},
+        "decisions": {"path": str(place.scratch / "decisions")},
         "log": {"access": False},
     }
-    if "decisions" in Settings.model_fields:
-        document["decisions"] = {"path": str(place.scratch / "decisions.jsonl")}
     if redis:
         document["state"] = {"redis_url": place.redis_url}
     else:
@@ -122,7 +120,7 @@ def _row(name: str, note: str, *, routing: str = "models by name", state: str = 
             retries="on",
             health="on",
             metrics="on",
-            decisions="on" if "decisions" in Settings.model_fields else "-",
+            decisions="on",
         ),
         note=note,
         group="ours",

@@ -35,7 +35,7 @@ class GatewayFault(Exception):  # noqa: N818 - the gateway's, not ours
 
 
 def chat_body(model: str, ask: str = ASK, *, stream: bool = False) -> dict[str, Any]:
-    """The request that every gateway gets: about 500 bytes."""
+    """The request that every gateway gets: about 400 bytes."""
     system = "You are an assistant that answers questions about geography in full sentences and without any greeting."
     body: dict[str, Any] = {
         "model": model,

@@ -26,6 +26,7 @@ def test_the_configuration_is_one_that_the_gateway_takes(
     assert [model.name for model in settings.models] == ["org/llm-a", "llm-b", "mock"]
     assert settings.access.require_keys
     assert settings.access.requests_per_minute is not None
+    assert settings.decisions.path is not None
     assert not settings.log.access
     assert (settings.state.redis_url is not None) == redis
     assert settings.server.workers == workers
