@@ -3,15 +3,12 @@
 The decision log, where there is one, has its own rules (decision_log.py).
 """
 
-import logging
 import time
 
+from gateway.http.access_log import log_request
 from gateway.http.decision_log import DecisionLog
 from gateway.http.record import Record
-from gateway.observability.logs import log_event
 from gateway.observability.metrics import Metrics
-
-_access_logger = logging.getLogger("gateway.access_log")
 
 
 class Report:
@@ -57,34 +54,4 @@ class Report:
         if self._decision_log is not None:
             self._decision_log.finished(record, duration_s)
         if self._logs_access:
-            _write_line(record, duration_s)
-
-
-def _write_line(record: Record, duration_s: float) -> None:
-    decision, usage = record.decision, record.usage
-    log_event(
-        _access_logger,
-        "request",
-        request_id=record.request_id,
-        endpoint=record.endpoint,
-        status=record.status,
-        outcome=record.outcome,
-        error=record.error_code,
-        model=record.model,
-        reason=record.reason,
-        detail=decision.detail or None if decision is not None else None,
-        cache=decision.cache if decision is not None else None,
-        decision_id=decision.decision_id if decision is not None else None,
-        stream=record.is_stream,
-        attempts=record.attempts,
-        key=record.key_id,
-        duration_ms=_milliseconds(duration_s),
-        overhead_ms=_milliseconds(record.overhead_s),
-        first_token_ms=_milliseconds(record.first_token_s),
-        input_tokens=usage.input_tokens if usage is not None else None,
-        output_tokens=usage.output_tokens if usage is not None else None,
-    )
-
-
-def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 2)
+            log_request(record, duration_s)

@@ -7,6 +7,9 @@ message may quote what a client sent. Callers never hand over prompts.
 Leaves out sampling and files: the process writes to one stream and the platform does the rest.
 """
 
+import asyncio
+import contextlib
+import functools
 import json
 import logging
 import math
@@ -40,10 +43,8 @@ def configure(level: str, stream: TextIO) -> None:
 
     Replaces the root logger's handlers, so it may be called again; libraries' records take the same form.
     """
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [JsonHandler(stream)]
     root.setLevel(_LEVELS[level])
 
 
@@ -51,6 +52,12 @@ def log_event(logger: logging.Logger, event: str, *, level: int = logging.INFO, 
     """Write one line: `event` is its name (snake_case), `fields` are JSON values. Never a prompt, never a key."""
     if logger.isEnabledFor(level):
         logger.handle(EventRecord(logger.name, level, event, fields))
+
+
+def line_handler() -> "JsonHandler | None":
+    """The handler that `configure` put in place, None if others want to see records too."""
+    handlers = logging.root.handlers
+    return handlers[0] if len(handlers) == 1 and isinstance(handlers[0], JsonHandler) else None
 
 
 class EventRecord(logging.LogRecord):
@@ -68,18 +75,45 @@ class EventRecord(logging.LogRecord):
         self.gateway_fields = fields
 
 
+class JsonHandler(logging.StreamHandler[TextIO]):
+    """Writes records, and lines that were never records, to a stream."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self.setFormatter(JsonFormatter())
+        self._waiting: list[str] = []
+
+    def write_soon(self, line: str) -> None:
+        """Write a line of the event loop's with the others of this turn of it, before any later record."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._waiting.append(line)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        self._write_waiting()
+        super().emit(record)
+
+    def flush(self) -> None:
+        """Write what waits; at the process's end the logging library calls this too."""
+        with self.lock or contextlib.nullcontext():
+            self._write_waiting()
+            super().flush()
+
+    def _write_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self.stream.write("\n".join(waiting) + "\n")
+
+
 class JsonFormatter(logging.Formatter):
     """A record as one line of JSON: time (UTC), level, logger, event, then the event's fields."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._second, self._shown_second = -1, ""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its newline."""
         fields: Mapping[str, object] = getattr(record, "gateway_fields", {})
         head = {
-            "time": self._time(record.created),
+            "time": shown_time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": _message(record),
@@ -94,28 +128,37 @@ class JsonFormatter(logging.Formatter):
         head["event"] = _safe_text(head["event"])
         return json.dumps(head | safe | head, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
-    def _time(self, created: float) -> str:
-        """ISO 8601 in UTC with milliseconds."""
-        second = int(created)
-        if second != self._second:
-            self._second, self._shown_second = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._shown_second}.{int((created - second) * 1000):03d}+00:00"
+
+def shown_time(time_s: float) -> str:
+    """A Unix time in ISO 8601, UTC, with milliseconds."""
+    second = int(time_s)
+    return f"{_shown_second(second)}.{int((time_s - second) * 1000):03d}+00:00"
+
+
+@functools.lru_cache(maxsize=2)
+def _shown_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+def encoded_line(line: object) -> str | None:
+    """A JSON value in one line as it is, if nothing in it has to be escaped, cut or struck out; else None."""
+    try:
+        text = _encode(line).decode()
+    except (OverflowError, UnicodeEncodeError):
+        return None
+    may_hold_secret = _SECRET_MARKS[0] in text or _SECRET_MARKS[1] in text
+    is_plain = len(text) <= MAX_TEXT_CHARACTERS and text.isascii() and text.isprintable()
+    return text if is_plain and not may_hold_secret else None
 
 
 def _plain_line(head: Mapping[str, str], fields: Mapping[str, object]) -> str | None:
     """The line of an event that needs nothing escaped, cut or struck out, as nearly all do; None for another."""
     if not _PLAIN.issuperset(map(type, fields.values())):
         return None
-    try:
-        line = _encode({**head, **fields, **head}).decode()
-    except (OverflowError, UnicodeEncodeError):
-        return None
-    is_safe = len(line) <= MAX_TEXT_CHARACTERS and line.isascii() and line.isprintable()
-    if not is_safe or any(mark in line for mark in _SECRET_MARKS):
-        return None
     # JSON has no word for a float that is not finite; `null` would say something else.
-    has_odd_float = any(type(value) is float and not math.isfinite(value) for value in fields.values())
-    return None if has_odd_float else line
+    if any(type(value) is float and not math.isfinite(value) for value in fields.values()):
+        return None
+    return encoded_line({**head, **fields, **head})
 
 
 def _message(record: logging.LogRecord) -> str:
