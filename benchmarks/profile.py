@@ -50,7 +50,7 @@ from gateway.observability.metrics import Metrics
 from gateway.routing.router import build_router
 from gateway.settings import Settings
 from gateway.state.memory import MemoryState
-from gateway.upstream.pool import Pool
+from gateway.upstream.health import Servers
 
 MODELS = tuple(f"model-{letter}" for letter in "abcdefg")
 AT_ONCE = 64
@@ -157,11 +157,13 @@ async def _stages(settings: Settings, key: str) -> list[Stage]:
     """Every stage on its own."""
     endpoint, state, metrics = ENDPOINTS[canned.PATH], MemoryState(), Metrics(MODELS)
     guard = build_guard(settings, state)
-    pool = Pool(settings.models, settings.upstream, canned.Upstream(), metrics)
+    servers = Servers(settings.upstream, canned.Upstream(), metrics)
+    pool = servers.pool(settings.models)
+    servers.use(pool)
     router = build_router(settings, pool, state)
     for part in (guard, router):
         await part.start()
-    await pool.check()
+    await servers.check()
     content = canned.body(MODELS[0])
     raw = canned.headers(key, content)
     named = header_map(raw)
@@ -175,7 +177,7 @@ async def _stages(settings: Settings, key: str) -> list[Stage]:
     record.body_read = record.sent_upstream = record.began
     record.usage = Usage(60, 50)
     price = settings.models[0].price
-    walk = Walk(pool, canned.Upstream(), 1.0)
+    walk = Walk(canned.Upstream(), 1.0)
     quiet, loud = (Report(metrics, logs_access=logs) for logs in (False, True))
 
     async def admit() -> None:
@@ -189,7 +191,7 @@ async def _stages(settings: Settings, key: str) -> list[Stage]:
             watch.over()
 
     async def send() -> None:
-        with await walk.open(decision, seen, endpoint, named, record):
+        with await walk.open(pool, decision, seen, endpoint, named, record):
             pass
 
     async def whole() -> None:

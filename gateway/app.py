@@ -21,6 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.access.guard import Guard, build_guard
+from gateway.control.live import Live, Serving
 from gateway.errors import GatewayError
 from gateway.http.api import build_api
 from gateway.http.decision_log import DecisionLog
@@ -32,13 +33,13 @@ from gateway.http.walk import Walk
 from gateway.observability.decision_sink import DecisionSink
 from gateway.observability.logs import configure, log_event
 from gateway.observability.metrics import Metrics
-from gateway.routing.router import Router, build_router
-from gateway.settings import Settings
+from gateway.routing.router import build_router
+from gateway.settings import PriceSettings, Settings
 from gateway.state.base import State
 from gateway.state.build import build_state
 from gateway.upstream.base import Upstream
 from gateway.upstream.client import HttpUpstream
-from gateway.upstream.pool import Pool
+from gateway.upstream.health import Servers
 from router_core.errors import RouterCoreError
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -55,9 +56,9 @@ class Gateway:
         settings: Settings,
         state: State,
         upstream: Upstream,
-        pool: Pool,
+        servers: Servers,
         guard: Guard,
-        router: Router,
+        live: Live,
         metrics: Metrics,
         decision_sink: DecisionSink | None,
         drain: Drain,
@@ -67,9 +68,9 @@ class Gateway:
         self._settings = settings
         self._state = state
         self._upstream = upstream
-        self._pool = pool
+        self._servers = servers
         self._guard = guard
-        self._router = router
+        self._live = live
         self._metrics = metrics
         self._decision_sink = decision_sink
         self._drain = drain
@@ -79,7 +80,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or live through start-up and shutdown."""
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._lifespan(receive, send)
         else:
             await self._edge(scope, receive, send)
 
@@ -90,10 +91,11 @@ class Gateway:
         if self._settings.state.redis_url is not None:
             self._metrics.dependency_up("redis", await self._state.ping())
         await self._guard.start()
-        await self._pool.start()
-        await self._router.start()
+        router = self._live.serving.router
+        await self._servers.start()
+        await router.start()
         self._metrics.start()
-        self._metrics.bundle(self._router.bundle_digest, self._settings.router.policy)
+        self._metrics.bundle(router.bundle_digest, self._settings.router.policy)
         if self._signals is not None:
             self._signals.listen()
 
@@ -106,10 +108,10 @@ class Gateway:
             # A part that fails to stop does not keep the others from stopping.
             if self._decision_sink is not None:
                 stack.push_async_callback(self._decision_sink.aclose)
-            for part in (self._state, self._upstream, self._guard, self._pool, self._router):
+            for part in (self._state, self._upstream, self._guard, self._servers, self._live.serving.router):
                 stack.push_async_callback(part.aclose)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
             await self.start()
@@ -173,16 +175,17 @@ def build_app(settings: Settings, *, drains_on_signal: bool = False, upstream: U
     metrics = Metrics([model.name for model in settings.models])
     state = build_state(settings, on_change=lambda is_up: metrics.dependency_up("redis", is_up))
     upstream = upstream or HttpUpstream(settings.upstream)
-    pool = Pool(settings.models, settings.upstream, upstream, metrics)
-    router = build_router(settings, pool, state)
+    servers = Servers(settings.upstream, upstream, metrics)
+    pool = servers.pool(settings.models)
+    prices: dict[str | None, PriceSettings | None] = {model.name: model.price for model in settings.models}
+    live = Live(Serving(0, settings, pool, build_router(settings, pool, state), prices))
+    servers.use(pool)
     guard = build_guard(settings, state)
     drain = Drain(settings.server.shutdown_grace_s)
     decision_sink = _decision_sink(settings, metrics)
     api = build_api(
-        settings,
         guard=guard,
-        router=router,
-        health=pool,
+        live=live,
         metrics=metrics,
         drain=drain,
         started_at=int(time.time()),
@@ -191,8 +194,8 @@ def build_app(settings: Settings, *, drains_on_signal: bool = False, upstream: U
         api,
         settings=settings,
         guard=guard,
-        router=router,
-        walk=Walk(pool, upstream, settings.upstream.health_interval_s),
+        live=live,
+        walk=Walk(upstream, settings.upstream.health_interval_s),
         report=Report(
             metrics,
             logs_access=settings.log.access,
@@ -205,9 +208,9 @@ def build_app(settings: Settings, *, drains_on_signal: bool = False, upstream: U
         settings=settings,
         state=state,
         upstream=upstream,
-        pool=pool,
+        servers=servers,
         guard=guard,
-        router=router,
+        live=live,
         metrics=metrics,
         decision_sink=decision_sink,
         drain=drain,

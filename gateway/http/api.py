@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gateway.access.guard import Guard
+from gateway.control.live import Live
 from gateway.errors import (
     GatewayError,
     MethodNotAllowedError,
@@ -25,38 +26,31 @@ from gateway.http.endpoints import ENDPOINTS
 from gateway.http.headers import header_map
 from gateway.http.record import DIGEST_CHARACTERS
 from gateway.observability.metrics import Metrics
-from gateway.routing.base import Health
 from gateway.routing.costs import MAX_COST_HEADER, QUALITY_HEADER
-from gateway.routing.router import Router
-from gateway.settings import Settings
 
 TITLE = "RouterDC Gateway"
 
 
-def build_api(
-    settings: Settings, *, guard: Guard, router: Router, health: Health, metrics: Metrics, drain: Drain, started_at: int
-) -> FastAPI:
+def build_api(*, guard: Guard, live: Live, metrics: Metrics, drain: Drain, started_at: int) -> FastAPI:
     """The app. `started_at` is the Unix time that models are listed with."""
     api = FastAPI(title=TITLE, description="One OpenAI-compatible endpoint in front of many models.")
     _add_error_shapes(api)
-    _add_models(api, settings, guard, router, started_at)
-    _add_probes(api, settings, router, health, metrics, drain)
+    _add_models(api, guard, live, started_at)
+    _add_probes(api, live, metrics, drain)
     api.openapi = lambda: _openapi(api)  # type: ignore[method-assign]
     return api
 
 
-def _add_models(api: FastAPI, settings: Settings, guard: Guard, router: Router, started_at: int) -> None:
-    aliases = list(settings.router.aliases)
-    names = [model.name for model in settings.models]
-
+def _add_models(api: FastAPI, guard: Guard, live: Live, started_at: int) -> None:
     def entry(name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": started_at, "owned_by": "routerdc-gateway"}
 
     async def visible(request: Request, response: Response) -> list[str]:
         principal, headers = await guard.admit(header_map(request.scope["headers"]))
         response.headers.update(dict(headers))
-        allowed = principal.allowed_models
-        return aliases + [name for name in names if allowed is None or name in allowed]
+        settings, allowed = live.serving.settings, principal.allowed_models
+        names = [model.name for model in settings.models if allowed is None or model.name in allowed]
+        return [*settings.router.aliases, *names]
 
     @api.get("/v1/models", tags=["models"], summary="List what `model` may name.")
     async def list_models(request: Request, response: Response) -> dict[str, Any]:
@@ -69,11 +63,7 @@ def _add_models(api: FastAPI, settings: Settings, guard: Guard, router: Router, 
         return entry(name)
 
 
-def _add_probes(
-    api: FastAPI, settings: Settings, router: Router, health: Health, metrics: Metrics, drain: Drain
-) -> None:
-    names = [model.name for model in settings.models]
-
+def _add_probes(api: FastAPI, live: Live, metrics: Metrics, drain: Drain) -> None:
     @api.get("/health", tags=["probes"], include_in_schema=False)
     @api.get("/healthz", tags=["probes"], summary="The process answers.")
     async def healthz() -> dict[str, str]:
@@ -82,7 +72,8 @@ def _add_probes(
     @api.get("/ready", tags=["probes"], include_in_schema=False)
     @api.get("/readyz", tags=["probes"], summary="The router can decide and at least one model is up.")
     async def readyz() -> JSONResponse:
-        models = {name: health.is_healthy(name) for name in names}
+        serving, router = live.serving, live.serving.router
+        models = {model.name: serving.pool.is_healthy(model.name) for model in serving.settings.models}
         is_ready = router.is_ready and any(models.values()) and not drain.has_begun
         digest = router.bundle_digest
         document = {

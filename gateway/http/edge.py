@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.access.base import Principal
 from gateway.access.guard import Guard
+from gateway.control.live import Live
 from gateway.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
@@ -37,7 +38,6 @@ from gateway.http.report import Report
 from gateway.http.responder import Responder
 from gateway.http.walk import Walk
 from gateway.http.watch import ClientLeftError, Watch
-from gateway.routing.router import Router
 from gateway.settings import Settings
 from gateway.upstream.base import UpstreamAnswer
 
@@ -72,7 +72,7 @@ class Edge:
         *,
         settings: Settings,
         guard: Guard,
-        router: Router,
+        live: Live,
         walk: Walk,
         report: Report,
         drain: Drain,
@@ -80,9 +80,8 @@ class Edge:
         self._others = others
         self._server = settings.server
         self._upstream = settings.upstream
-        self._prices = {model.name: model.price for model in settings.models}
         self._guard = guard
-        self._router = router
+        self._live = live
         self._walk = walk
         self._report = report
         self._drain = drain
@@ -150,16 +149,16 @@ class Edge:
                 self._drain.detach(watch)
 
     async def _routed(self, call: _Call, principal: Principal, body: bytes) -> None:
-        record, endpoint = call.record, call.endpoint
+        record, endpoint, serving = call.record, call.endpoint, self._live.serving
         seen = peek(body)
         record.is_stream = seen.is_stream and endpoint.ends is not None
-        is_routed = seen.model in self._router.aliases
+        is_routed = seen.model in serving.router.aliases
         record.seen = seen
         record.request = request = routing_request(seen, endpoint, principal, call.headers, is_routed=is_routed)
         self._report.parsed(record)
-        decide = self._router.decide(request) if is_routed else self._router.pin(seen.model, request)
+        decide = serving.router.decide(request) if is_routed else serving.router.pin(seen.model, request)
         record.decision = decision = await decide
-        with await self._walk.open(decision, seen, endpoint, call.headers, record) as answer:
+        with await self._walk.open(serving.pool, decision, seen, endpoint, call.headers, record) as answer:
             self._report.answering(record)
             if answer.status >= 400:
                 await self._refused(call, answer)
@@ -168,7 +167,7 @@ class Edge:
             else:
                 body, record.usage = await read_answer(answer, self._upstream.max_answer_bytes)
                 record.status = answer.status
-                head = [_JSON, *record.headers(self._prices.get(record.model or ""))]
+                head = [_JSON, *record.headers(serving.prices.get(record.model))]
                 await call.responder.whole(answer.status, head, body)
 
     async def _refused(self, call: _Call, answer: UpstreamAnswer) -> None:

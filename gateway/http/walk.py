@@ -52,30 +52,31 @@ class Exchange:
 class Walk:
     """Asks candidates in turn."""
 
-    def __init__(self, pool: Pool, upstream: Upstream, retry_after_s: float) -> None:
-        self._pool = pool
+    def __init__(self, upstream: Upstream, retry_after_s: float) -> None:
         self._upstream = upstream
         self._retry_after_s = retry_after_s
 
     async def open(
-        self, decision: Decision, seen: Peek, endpoint: Endpoint, headers: Mapping[str, str], record: Record
+        self, pool: Pool, decision: Decision, seen: Peek, endpoint: Endpoint, headers: Mapping[str, str], record: Record
     ) -> "Exchange":
-        """The exchange with the first candidate that is not passed over; its answer has begun.
+        """The exchange with the first candidate of `pool` that is not passed over; its answer has begun.
 
         Notes in `record` who was asked. Raises what the last candidate failed with, or NoHealthyUpstreamError.
         """
         error: GatewayError | None = None
-        for replica in self._replicas(decision, headers, record):
+        for replica in _replicas(pool, decision, headers, record):
             sent = upstream_headers(headers, record.request_id, replica)
             body = seen.body_for(replica.served_name)
             record.sent_upstream = time.perf_counter()
-            use = self._pool.in_use(replica)
+            use = pool.in_use(replica)
             use.__enter__()
             answer: UpstreamAnswer | None = None
             try:
                 answer = await self._ask(replica, endpoint.url(replica), sent, body)
             except _PassedOverError as passed_over:
                 error = passed_over.error
+                if isinstance(error, UpstreamConnectError) and not isinstance(error, UpstreamDisconnectedError):
+                    pool.mark_down(replica)
                 _log_passed_over(record, error.code)
                 continue
             finally:
@@ -87,23 +88,11 @@ class Walk:
             retry_after_s=self._retry_after_s,
         )
 
-    def _replicas(self, decision: Decision, headers: Mapping[str, str], record: Record) -> Iterator[Replica]:
-        """Every healthy replica of every candidate once, in order; health is looked up at each step."""
-        for candidate in decision.candidates:
-            asked: list[Replica] = []
-            while (replica := self._pool.choose(candidate.model, asked, headers)) is not None:
-                asked.append(replica)
-                record.answering = candidate
-                record.attempts += 1
-                yield replica
-
     async def _ask(self, replica: Replica, url: str, headers: Mapping[str, str], body: bytes) -> UpstreamAnswer:
         """One exchange, up to the head of a good answer or a refusal. Raises _PassedOverError and upstream errors."""
         try:
             answer = await self._upstream.send(replica, method="POST", url=url, headers=headers, body=body)
         except UpstreamConnectError as failure:
-            if not isinstance(failure, UpstreamDisconnectedError):
-                self._pool.mark_down(replica)
             raise _PassedOverError(failure) from failure
         failed = server_failure(answer, replica.model)
         if failed is None:
@@ -112,6 +101,17 @@ class Walk:
         if answer.status in PASSED_OVER_STATUSES:
             raise _PassedOverError(failed)
         raise failed
+
+
+def _replicas(pool: Pool, decision: Decision, headers: Mapping[str, str], record: Record) -> Iterator[Replica]:
+    """Every healthy replica of every candidate once, in order; health is looked up at each step."""
+    for candidate in decision.candidates:
+        asked: list[Replica] = []
+        while (replica := pool.choose(candidate.model, asked, headers)) is not None:
+            asked.append(replica)
+            record.answering = candidate
+            record.attempts += 1
+            yield replica
 
 
 def _log_passed_over(record: Record, code: str) -> None:

@@ -199,6 +199,15 @@ class Metrics:
         """Set whether a replica's server lists the model."""
         self._upstream_lists_model.labels(self._model(model), str(replica_index)).set(int(is_listed))
 
+    def upstream_gone(self, model: str, replica_index: int) -> None:
+        """Forget a replica that is not served any more. Shared files cannot forget: there it counts as up."""
+        for gauge in (self._upstream_up, self._upstream_lists_model):
+            if _is_shared():
+                gauge.labels(self._model(model), str(replica_index)).set(1)
+            else:
+                with contextlib.suppress(KeyError):
+                    gauge.remove(self._model(model), str(replica_index))
+
     def dependency_up(self, name: str, is_up: bool) -> None:
         """Set whether a dependency (redis, encoder) answers."""
         self._dependency_up.labels(_closed(name, DEPENDENCIES)).set(int(is_up))
