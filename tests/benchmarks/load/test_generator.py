@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.load.generator import NUMBER, LoadError, LoadResult, Target, run_load
 from benchmarks.load.programs import Programs
-from tests.support.raw_server import RawServer, raw_server
+from tests.support.scripted_server import ScriptedServer, scripted_server
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -27,9 +27,9 @@ DONE = chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 async def loaded(
     programs: Programs, bodies: Path, answer: Answer, *, concurrency: int = 1, requests: int = 1
-) -> tuple[LoadResult, RawServer]:
+) -> tuple[LoadResult, ScriptedServer]:
     """So many requests against a server that answers like this."""
-    async with raw_server(answer) as server:
+    async with scripted_server(answer) as server:
         target = Target(server.port, bodies, "/some/path", ("x-one: 1", "x-two: 2"))
         result = await asyncio.to_thread(
             run_load, programs.load_generator, target, concurrency=concurrency, seconds=20, requests=requests
@@ -119,7 +119,7 @@ async def test_what_is_no_whole_answer_is_an_error_that_says_why(
 
 
 async def test_nobody_listens(programs: Programs, bodies: Path) -> None:
-    async with raw_server(lambda number: [OK]) as server:
+    async with scripted_server(lambda number: [OK]) as server:
         port = server.port
     result = await asyncio.to_thread(
         run_load, programs.load_generator, Target(port, bodies), concurrency=2, seconds=20, requests=4
@@ -131,7 +131,7 @@ async def test_nobody_listens(programs: Programs, bodies: Path) -> None:
 
 
 async def test_a_run_ends_with_its_time_and_waits_for_what_is_under_way(programs: Programs, bodies: Path) -> None:
-    async with raw_server(lambda number: [OK]) as server:
+    async with scripted_server(lambda number: [OK]) as server:
         target = Target(server.port, bodies)
         result = await asyncio.to_thread(run_load, programs.load_generator, target, concurrency=3, seconds=0.2)
     assert result.errors == 0
