@@ -23,6 +23,7 @@ from router_core.query import ask_of_messages, ask_of_prompt
 CHARACTERS_PER_TOKEN = 4
 MAX_MODEL_CHARACTERS = 256
 _STRUCTURED_FIELDS = frozenset({"structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"})
+_FIELDS_OF_NEEDS = _STRUCTURED_FIELDS | {"tools", "functions", "response_format"}
 _NEED_OF_PART: dict[str, Need] = {
     "image": "image",
     "image_url": "image",
@@ -124,11 +125,18 @@ def _read_text(field: str, value: Any) -> _Text:
         return _text_of_prompt(value)
     if not isinstance(value, list):
         raise RequestError(f"`{field}` must be a list", param=field)
-    parts = [part for message in value for part in _parts(message)]
-    characters = sum(len(part["text"]) for part in parts if isinstance(part.get("text"), str))
-    types = [part["type"] for part in parts if isinstance(part.get("type"), str)]
-    needs = frozenset(_NEED_OF_PART[kind] for kind in types if kind in _NEED_OF_PART)
-    return _Text(characters // CHARACTERS_PER_TOKEN, ask_of_messages(value), needs)
+    characters, needs = 0, set[Need]()
+    for message in value:
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, str):
+            characters += len(content)
+        elif isinstance(content, list):
+            for part in content:
+                if isinstance(part, dict):
+                    text, kind = part.get("text"), part.get("type")
+                    characters += len(text) if isinstance(text, str) else 0
+                    needs.update([_NEED_OF_PART[kind]] if isinstance(kind, str) and kind in _NEED_OF_PART else ())
+    return _Text(characters // CHARACTERS_PER_TOKEN, ask_of_messages(value), frozenset(needs))
 
 
 def _text_of_prompt(value: Any) -> _Text:
@@ -144,15 +152,9 @@ def _prompt_tokens(prompt: Any) -> int:
     return len(prompt) // CHARACTERS_PER_TOKEN if isinstance(prompt, str) else 0
 
 
-def _parts(message: Any) -> list[dict[str, Any]]:
-    """A message's content as parts."""
-    content = message.get("content") if isinstance(message, dict) else None
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-
-
 def _needs_of_fields(fields: dict[str, msgspec.Raw]) -> frozenset[Need]:
+    if _FIELDS_OF_NEEDS.isdisjoint(fields):
+        return frozenset()
     needs: set[Need] = set()
     if _value(fields, "tools") or _value(fields, "functions"):
         needs.add("tools")

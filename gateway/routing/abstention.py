@@ -28,9 +28,9 @@ class Abstention:
     ) -> RankedModel | None:
         """Who answers instead of `best`; None if the router does not abstain."""
         least_gain = ranking.least_gains.get(self.default)
-        entries = {entry.model: entry for entry in ranking.models}
         if least_gain is None or best.model == self.default or self.default not in allowed:
             return None
+        entries = {entry.model: entry for entry in ranking.models}
         gain = weighing.gain(best, entries[self.default]) if self.default in entries else None
         if gain is None or gain >= least_gain * weighing.quality:
             return None

@@ -41,11 +41,15 @@ class Masked(msgspec.Struct, frozen=True):
     @property
     def able(self) -> tuple[str, ...]:
         """The models that may answer, up or down."""
+        if not self.excluded:
+            return self.allowed
         return (*self.allowed, *(masked.model.name for masked in self.excluded if masked.why == "unhealthy"))
 
     def among(self, names: Iterable[str]) -> "Masked":
         """The same result, as if only `names` were served."""
         kept = frozenset(names)
+        if not self.excluded and kept.issuperset(self.allowed):
+            return self
         return Masked(
             allowed=tuple(name for name in self.allowed if name in kept),
             excluded=tuple(masked for masked in self.excluded if masked.model.name in kept),
@@ -60,12 +64,25 @@ def mask_models(
     models: Sequence[ModelSettings], request: RoutingRequest, health: Health, costs: ExpectedCosts = NO_COSTS
 ) -> Masked:
     """Apply every mask to every model, in the order: key's allow-list, needs, context length, cost, health."""
+    needs, tokens = sorted(request.needs), request.prompt_tokens + _answer_tokens(request)
+    permitted, is_capped = request.allowed_models, request.dial.cap is not None
     allowed: list[str] = []
     excluded: list[MaskedModel] = []
     for model in models:
-        why = _first_exclusion(model, request, health, costs)
+        name, longest = model.name, model.context_tokens
+        why: Exclusion | None = None
+        if permitted is not None and name not in permitted:
+            why = "not_allowed"
+        elif needs and not all(_meets(model, need) for need in needs):
+            why = next(need for need in needs if not _meets(model, need))
+        elif longest is not None and tokens > longest:
+            why = "context"
+        elif is_capped and not costs.fit(name, request.dial):
+            why = "cost"
+        elif not health.is_healthy(name):
+            why = "unhealthy"
         if why is None:
-            allowed.append(model.name)
+            allowed.append(name)
         else:
             excluded.append(MaskedModel(model, why))
     return Masked(tuple(allowed), tuple(excluded))
@@ -102,21 +119,6 @@ def refusal(
             f"{_answer_tokens(request)} to be generated, against a context of at most {longest}"
         )
     return RequestError(f"{who} takes {' and '.join(NEEDS[need] for need in sorted(request.needs))} in one request")
-
-
-def _first_exclusion(
-    model: ModelSettings, request: RoutingRequest, health: Health, costs: ExpectedCosts
-) -> Exclusion | None:
-    if request.allowed_models is not None and model.name not in request.allowed_models:
-        return "not_allowed"
-    for need in sorted(request.needs):
-        if not _meets(model, need):
-            return need
-    if model.context_tokens is not None and request.prompt_tokens + _answer_tokens(request) > model.context_tokens:
-        return "context"
-    if not costs.fit(model.name, request.dial):
-        return "cost"
-    return None if health.is_healthy(model.name) else "unhealthy"
 
 
 def _meets(model: ModelSettings, need: Need) -> bool:

@@ -98,6 +98,8 @@ class Router:
         self._quality = quality
         self._abstention = abstention
         self._routable = policy.models | {default_model}
+        others = [model.name for model in self._models if model.name in self._routable - {default_model}]
+        self._declared = tuple(RankedModel(name) for name in (default_model, *others))
         self._unpriced = costs.unknown_among(self._routable)
         self._new_id = new_id
 
@@ -165,6 +167,8 @@ class Router:
         return quality
 
     async def _verdict(self, case: _Case) -> _Verdict:
+        if case.request.session_id is None:
+            return await self._ranked(case)
         session = self._sessions.of(case.request)
         kept_name = await session.recall()
         kept = RankedModel(kept_name) if kept_name is not None and self._may_stay(kept_name, case) else None
@@ -221,9 +225,9 @@ class Router:
 
     def _declared_order(self, routable: Masked) -> tuple[RankedModel, ...]:
         """Allowed models without a ranking: the default, then the others in config order."""
-        others = [name for name in routable.allowed if name != self._default]
-        default = [self._default] if self._default in routable.allowed else []
-        return tuple(RankedModel(name) for name in default + others)
+        if len(routable.allowed) == len(self._declared):
+            return self._declared
+        return tuple(entry for entry in self._declared if entry.model in routable.allowed)
 
     def _decision(self, verdict: _Verdict, masked: Masked = _ALL_ALLOWED, quality: float | None = None) -> Decision:
         return Decision(
@@ -263,6 +267,8 @@ def build_router(settings: Settings, health: Health, state: State) -> Router:
 
 def _down_and_better(masked: Masked, ranking: Ranking, choice: RankedModel) -> str | None:
     """The best-ranked model that only its health kept from being the choice; None if there is none."""
+    if not masked.excluded:
+        return None
     better = ranking.models[: ranking.models.index(choice)]
     return next((entry.model for entry in better if masked.why_not(entry.model) == "unhealthy"), None)
 

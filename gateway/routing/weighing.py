@@ -27,6 +27,9 @@ class Weighing(msgspec.Struct, frozen=True):
     @classmethod
     def among(cls, quality: float, costs: Mapping[str, float], names: Iterable[str]) -> "Weighing":
         """`names` are the models that may answer."""
+        if quality >= 1:
+            # Costs weigh nothing then.
+            return cls(quality, costs, 0.0)
         return cls(quality, costs, max((costs[name] for name in names if name in costs), default=0.0))
 
     def utility(self, entry: RankedModel) -> float | None:
