@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from gateway.access.keys import new_key
 from gateway.access.store import FileKeyStore
 from gateway.app import build_app
 from gateway.http.body import read_body
+from gateway.http.decision_log import DecisionLog
 from gateway.http.endpoints import ENDPOINTS
 from gateway.http.headers import header_map, request_id
 from gateway.http.peek import peek, routing_request
@@ -45,6 +47,7 @@ from gateway.http.responder import Responder
 from gateway.http.usage import Usage
 from gateway.http.walk import Walk
 from gateway.http.watch import Watch
+from gateway.observability.decision_sink import DecisionSink
 from gateway.observability.logs import configure
 from gateway.observability.metrics import Metrics
 from gateway.routing.router import build_router
@@ -60,10 +63,13 @@ _PLAIN = (
     *("headers", "admission: key and limit", "body", "watch", "peek", "routing request, pinned", "decision, pinned"),
     *("send: replica, headers, body", "relay: whole answer", "answer: head and body", "record: metrics and log line"),
 )
-_REPLACED = {"routing request, pinned": "routing request, auto", "decision, pinned": "decision, auto (features)"}
+_REPLACED = {"routing request, pinned": "routing request, auto", "decision, pinned": "decision, auto, kept"}
 PARTS: dict[str, tuple[str, ...]] = {
     "request, pinned": _PLAIN,
-    "request, auto (features)": tuple(_REPLACED.get(stage, stage) for stage in _PLAIN),
+    "request, auto, decision kept": tuple(_REPLACED.get(stage, stage) for stage in _PLAIN),
+    "request, auto, decided anew": tuple(
+        {**_REPLACED, "decision, pinned": "decision, auto, anew"}.get(stage, stage) for stage in _PLAIN
+    ),
 }
 """The stages that a whole is made of."""
 
@@ -101,9 +107,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def measure(folder: Path, only: Sequence[str] = (), rounds: int = 9) -> list[Row]:
     """A row for every stage that has one of `only` in its name, or for all. `folder` takes keys and a bundle."""
     settings, key = await _settings(folder)
-    stages = [*await _stages(settings, key), *await _wholes(settings, key)]
-    chosen = [stage for stage in stages if not only or any(text in stage.name for text in only)]
-    return [Row(stage.name, await _least_microseconds(stage, rounds)) for stage in chosen]
+    async with AsyncExitStack() as parts:
+        stages = [*await _stages(settings, key, folder / "decisions", parts), *await _wholes(settings, key, parts)]
+        chosen = [stage for stage in stages if not only or any(text in stage.name for text in only)]
+        return [Row(stage.name, await _least_microseconds(stage, rounds)) for stage in chosen]
 
 
 def render(rows: Sequence[Row]) -> str:
@@ -138,7 +145,7 @@ async def _seconds(stage: Stage, calls: int) -> float:
 
 
 async def _settings(folder: Path) -> tuple[Settings, str]:
-    """Settings with every feature of the hot path on, and a key that they admit."""
+    """Settings with keys, limits, prices and a bundle, and a key that they admit."""
     bundle = sample_bundle(folder / "bundle", MODELS)
     key = new_key("profile", requests_per_minute=10**9)
     await FileKeyStore(folder / "keys.json").save(key.record)
@@ -153,15 +160,16 @@ async def _settings(folder: Path) -> tuple[Settings, str]:
     return Settings.model_validate(document), key.text
 
 
-async def _stages(settings: Settings, key: str) -> list[Stage]:
-    """Every stage on its own."""
+async def _stages(settings: Settings, key: str, folder: Path, parts: AsyncExitStack) -> list[Stage]:
+    """Every stage on its own; the decision log goes to `folder`, and `parts` close what was started."""
     endpoint, state, metrics = ENDPOINTS[canned.PATH], MemoryState(), Metrics(MODELS)
     guard = build_guard(settings, state)
     servers = Servers(settings.upstream, canned.Upstream(), metrics)
     pool = servers.pool(settings.models)
     servers.use(pool)
     router = build_router(settings, pool, state)
-    for part in (guard, router):
+    forgetful = build_router(_forgetting(settings), pool, state)
+    for part in (guard, router, forgetful):
         await part.start()
     await servers.check()
     content = canned.body(MODELS[0])
@@ -172,12 +180,17 @@ async def _stages(settings: Settings, key: str) -> list[Stage]:
         routing_request(seen, endpoint, ANONYMOUS, named, is_routed=is_routed) for is_routed in (False, True)
     )
     record = Record(canned.PATH, request_id(named))
+    record.request, record.seen = auto, seen
     decision = record.decision = await router.decide(auto)
     record.answering, record.attempts, record.status = decision.choice, 1, 200
     record.body_read = record.sent_upstream = record.began
     record.usage = Usage(60, 50)
     price = settings.models[0].price
     walk = Walk(canned.Upstream(), 1.0)
+    sink = DecisionSink(folder, max_file_bytes=10**6, max_files=2, metrics=metrics)
+    parts.push_async_callback(sink.aclose)
+    sink.start()
+    decisions = DecisionLog(sink, settings)
     quiet, loud = (Report(metrics, logs_access=logs) for logs in (False, True))
 
     async def admit() -> None:
@@ -223,30 +236,39 @@ async def _stages(settings: Settings, key: str) -> list[Stage]:
             _plain(lambda: routing_request(seen, endpoint, ANONYMOUS, named, is_routed=True)),
         ),
         Stage("decision, pinned", lambda: router.pin(MODELS[0], pinned)),
-        Stage("decision, auto (features)", lambda: router.decide(auto)),
+        Stage("decision, auto, kept", lambda: router.decide(auto)),
+        Stage("decision, auto, anew", lambda: forgetful.decide(auto)),
         Stage("send: replica, headers, body", send),
         Stage("relay: whole answer", whole),
         Stage("relay: an event of a stream", stream, times=canned.CHUNKS),
         Stage("answer: head and body", answer),
         Stage("record: metrics", _plain(lambda: quiet.finished(record))),
         Stage("record: metrics and log line", _plain(lambda: loud.finished(record))),
+        Stage("record: decision log", _plain(lambda: decisions.finished(record, 0.1))),
     ]
 
 
-async def _wholes(settings: Settings, key: str) -> list[Stage]:
-    """Whole requests, AT_ONCE of them in flight."""
-    app = build_app(settings, upstream=canned.Upstream())
-    await app.start()
+async def _wholes(settings: Settings, key: str, parts: AsyncExitStack) -> list[Stage]:
+    """Whole requests, AT_ONCE of them in flight; `parts` close what was started."""
+    app, forgetful = (build_app(of, upstream=canned.Upstream()) for of in (settings, _forgetting(settings)))
+    for gateway in (app, forgetful):
+        parts.push_async_callback(gateway.aclose)
+        await gateway.start()
+    pinned, auto = (canned.request(key, canned.body(model)) for model in (MODELS[0], "auto"))
+    streamed = canned.request(key, canned.body(MODELS[0], is_stream=True))
     return [
-        Stage("server alone", _at_once(_answering, canned.request(key, canned.body(MODELS[0]))), AT_ONCE),
-        Stage("request, pinned", _at_once(app, canned.request(key, canned.body(MODELS[0]))), AT_ONCE),
-        Stage("request, auto (features)", _at_once(app, canned.request(key, canned.body("auto"))), AT_ONCE),
-        Stage(
-            f"request, streamed in {canned.CHUNKS} events",
-            _at_once(app, canned.request(key, canned.body(MODELS[0], is_stream=True))),
-            AT_ONCE,
-        ),
+        Stage("server alone", _at_once(_answering, pinned), AT_ONCE),
+        Stage("request, pinned", _at_once(app, pinned), AT_ONCE),
+        Stage("request, auto, decision kept", _at_once(app, auto), AT_ONCE),
+        Stage("request, auto, decided anew", _at_once(forgetful, auto), AT_ONCE),
+        Stage(f"request, streamed in {canned.CHUNKS} events", _at_once(app, streamed), AT_ONCE),
     ]
+
+
+def _forgetting(settings: Settings) -> Settings:
+    """The same without a decision cache."""
+    router = settings.router.model_copy(update={"decision_cache_entries": 0})
+    return settings.model_copy(update={"router": router})
 
 
 def _at_once(app: ASGIApp, request: bytes) -> Callable[[], Awaitable[None]]:
