@@ -321,7 +321,7 @@ def _ready(content: bytes) -> Receive:
 
 
 async def _never() -> Message:
-    return await asyncio.get_running_loop().create_future()
+    return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
 
 async def _swallow(_: Message) -> None:

@@ -1,14 +1,11 @@
-"""Chooses the state store that the settings ask for."""
+"""Chooses the state store that the settings ask for. The Redis client is imported only where there is a Redis."""
 
 from collections.abc import Callable
-
-from redis.exceptions import RedisError
 
 from gateway.errors import ConfigError
 from gateway.settings import Settings
 from gateway.state.base import State
 from gateway.state.memory import MemoryState
-from gateway.state.redis import RedisState
 
 
 def build_state(settings: Settings, *, on_change: Callable[[bool], None] | None = None) -> State:
@@ -20,6 +17,10 @@ def build_state(settings: Settings, *, on_change: Callable[[bool], None] | None 
     url = settings.state.redis_url
     if url is None:
         return MemoryState()
+    from redis.exceptions import RedisError
+
+    from gateway.state.redis import RedisState
+
     try:
         return RedisState(url.get_secret_value(), settings.state.timeout_s, on_change=on_change)
     except (ValueError, RedisError):
