@@ -76,8 +76,9 @@ class UpstreamAnswer(Protocol):
         """The bytes of the body that have arrived since the last call, waiting for some; b"" at its end.
 
         Raises UpstreamFirstByteTimeoutError if the body has not begun within `upstream.first_byte_timeout_s` of the
-        request, UpstreamIdleTimeoutError after `upstream.idle_timeout_s` of silence, UpstreamProtocolError if the
-        connection breaks before the body is complete.
+        request, UpstreamIdleTimeoutError after `upstream.idle_timeout_s` of silence, UpstreamTotalTimeoutError if the
+        body is not complete within `upstream.total_timeout_s` of the request, UpstreamProtocolError if the connection
+        breaks before that.
         """
 
     def close(self) -> None:
@@ -96,8 +97,9 @@ class Upstream(Protocol):
         """Open an exchange and wait for the answer's head.
 
         Raises UpstreamConnectError if no connection could be made or it closed before the first byte,
-        UpstreamFirstByteTimeoutError if that byte did not come in time, UpstreamProtocolError if the answer is not
-        HTTP. Cancelling the call aborts the exchange.
+        UpstreamFirstByteTimeoutError or UpstreamTotalTimeoutError if that byte did not come in time,
+        UpstreamProtocolError if the answer is not HTTP, ValueError for a URL or header that no request can carry.
+        Cancelling the call aborts the exchange.
         """
 
     async def aclose(self) -> None:

@@ -15,7 +15,7 @@ from gateway.errors import UpstreamConnectError, UpstreamConnectTimeoutError, Up
 from gateway.settings import UpstreamSettings
 from gateway.upstream.base import Replica
 from gateway.upstream.connection import Connection
-from gateway.upstream.exchange import Deadlines, Exchange
+from gateway.upstream.exchange import Exchange
 from gateway.upstream.request_head import Address, Target, request_head, target_of
 
 # vLLM's server closes an idle connection after 5 s. Ours goes first, so that no request meets a closing one.
@@ -27,8 +27,9 @@ MOST_TARGETS = 4096
 class HttpUpstream:
     """An Upstream; it belongs to the loop in which its first exchange was opened."""
 
-    def __init__(self, settings: UpstreamSettings) -> None:
+    def __init__(self, settings: UpstreamSettings, *, keepalive_s: float = KEEPALIVE_S) -> None:
         self._settings = settings
+        self._keepalive_s = keepalive_s
         self._targets: dict[tuple[str, str], tuple[Target, _Origin]] = {}
         self._origins: dict[Address, _Origin] = {}
         self._tls: ssl.SSLContext | None = None
@@ -41,13 +42,10 @@ class HttpUpstream:
         known = self._targets.get((method, url))
         target, origin = known if known is not None else self._resolve(method, url)
         head = request_head(target, headers, len(body))
-        settings, loop, now = self._settings, origin.loop, origin.loop.time()
-        deadlines = Deadlines(
-            now + settings.first_byte_timeout_s, now + settings.total_timeout_s, settings.idle_timeout_s
-        )
+        now = origin.loop.time()
         connection = origin.take(now)
         if connection is not None:
-            exchange = Exchange(connection, loop, replica.model, deadlines)
+            exchange = self._exchange(connection, origin, replica.model, now)
             connection.start(exchange, head, body)
             try:
                 await exchange.head()
@@ -56,8 +54,8 @@ class HttpUpstream:
                 pass
             else:
                 return exchange
-        connection = await origin.connect(replica.model, settings.connect_timeout_s)
-        exchange = Exchange(connection, loop, replica.model, deadlines)
+        connection = await origin.connect(replica.model, self._settings.connect_timeout_s)
+        exchange = self._exchange(connection, origin, replica.model, now)
         connection.start(exchange, head, body)
         await exchange.head()
         return exchange
@@ -70,6 +68,17 @@ class HttpUpstream:
         # Transports tell that they are closed in the next turn.
         await asyncio.sleep(0)
 
+    def _exchange(self, connection: Connection, origin: "_Origin", model: str, now: float) -> Exchange:
+        settings = self._settings
+        return Exchange(
+            connection,
+            origin.loop,
+            model,
+            first_byte_by=now + settings.first_byte_timeout_s,
+            total_by=now + settings.total_timeout_s,
+            idle_timeout_s=settings.idle_timeout_s,
+        )
+
     def _resolve(self, method: str, url: str) -> "tuple[Target, _Origin]":
         if self._is_closed:
             raise RuntimeError("the client is closed")
@@ -79,7 +88,7 @@ class HttpUpstream:
             if target.address.is_tls and self._tls is None:
                 # Reads the certificates that the system trusts, which takes a while: once, for the first server by TLS.
                 self._tls = ssl.create_default_context()
-            origin = _Origin(target.address, self._tls)
+            origin = _Origin(target.address, self._tls, self._keepalive_s)
             self._origins[target.address] = origin
         if len(self._targets) >= MOST_TARGETS:
             self._targets.clear()
@@ -90,10 +99,11 @@ class HttpUpstream:
 class _Origin:
     """The connections to one address."""
 
-    def __init__(self, address: Address, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, address: Address, tls: ssl.SSLContext | None, keepalive_s: float) -> None:
         self.loop = asyncio.get_running_loop()
         self._address = address
         self._tls = tls if address.is_tls else None
+        self._keepalive_s = keepalive_s
         self._open: set[Connection] = set()
         # In the order in which they became idle. The last is used first, so that those beyond need grow old.
         self._idle: deque[Connection] = deque()
@@ -105,7 +115,7 @@ class _Origin:
         while self._idle:
             connection = self._idle.pop()
             if connection.is_open:
-                if now - connection.idle_since < KEEPALIVE_S:
+                if now - connection.idle_since < self._keepalive_s:
                     return connection
                 connection.abort()
         return None
@@ -155,7 +165,7 @@ class _Origin:
         connection.idle_since = self.loop.time()
         self._idle.append(connection)
         if self._sweep is None:
-            self._sweep = self.loop.call_later(KEEPALIVE_S, self._close_old)
+            self._sweep = self.loop.call_later(self._keepalive_s, self._close_old)
 
     def lost(self, connection: Connection) -> None:
         """See Home. An idle one is left where it is: it is dropped when its turn comes."""
@@ -163,8 +173,8 @@ class _Origin:
 
     def _close_old(self) -> None:
         idle, now = self._idle, self.loop.time()
-        while idle and (not idle[0].is_open or now - idle[0].idle_since >= KEEPALIVE_S):
+        while idle and (not idle[0].is_open or now - idle[0].idle_since >= self._keepalive_s):
             connection = idle.popleft()
             if connection.is_open:
                 connection.abort()
-        self._sweep = self.loop.call_at(idle[0].idle_since + KEEPALIVE_S, self._close_old) if idle else None
+        self._sweep = self.loop.call_at(idle[0].idle_since + self._keepalive_s, self._close_old) if idle else None

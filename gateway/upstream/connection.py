@@ -74,6 +74,10 @@ class Connection(asyncio.Protocol):
 
     def start(self, exchange: Exchange, head: bytes, body: bytes) -> None:
         """Send a request; its answer goes into `exchange`."""
+        if not self.is_open:
+            # It closed in the turn between being opened and being used.
+            exchange.lost(has_bytes=False)
+            return
         self._exchange = exchange
         self._headers: dict[str, str] = {}
         self._head_bytes = self._barren_bytes = 0
@@ -225,7 +229,7 @@ class Connection(asyncio.Protocol):
             exchange.finished()
 
     def _send_on(self) -> None:
-        while self._unsent is not None and self.is_open and not self._is_writing_paused:
+        while self._unsent is not None and not self._is_writing_paused and not self._transport.is_closing():
             piece, rest = self._unsent[:PIECE_BYTES], self._unsent[PIECE_BYTES:]
             self._unsent = rest if rest else None
             self._transport.write(piece)

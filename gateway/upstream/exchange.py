@@ -7,7 +7,6 @@ The connection (connection.py) fills an exchange in; messages name the model, ne
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.errors import (
@@ -40,28 +39,21 @@ class Carrier(Protocol):
         """Take the next exchange if this one is complete, else abort."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """In the loop's time, but for `idle_timeout_s`."""
-
-    first_byte_by: float
-    total_by: float
-    idle_timeout_s: float
-
-
 class Exchange:
-    """An UpstreamAnswer once `head` has returned."""
+    """An UpstreamAnswer once `head` has returned. `first_byte_by` and `total_by` are in the loop's time."""
 
     __slots__ = (
         "_buffered",
         "_carrier",
-        "_deadlines",
         "_error",
+        "_first_byte_by",
         "_has_body_begun",
+        "_idle_timeout_s",
         "_is_paused",
         "_loop",
         "_model",
         "_parts",
+        "_total_by",
         "_wait_until",
         "_waiter",
         "has_head",
@@ -70,7 +62,16 @@ class Exchange:
         "status",
     )
 
-    def __init__(self, carrier: Carrier, loop: asyncio.AbstractEventLoop, model: str, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        carrier: Carrier,
+        loop: asyncio.AbstractEventLoop,
+        model: str,
+        *,
+        first_byte_by: float,
+        total_by: float,
+        idle_timeout_s: float,
+    ) -> None:
         self.status = 0
         self.headers: Mapping[str, str] = {}
         self.has_head = False
@@ -78,7 +79,9 @@ class Exchange:
         self._carrier: Carrier | None = carrier
         self._loop = loop
         self._model = model
-        self._deadlines = deadlines
+        self._first_byte_by = first_byte_by
+        self._total_by = total_by
+        self._idle_timeout_s = idle_timeout_s
         self._parts: list[bytes] = []
         self._buffered = 0
         self._has_body_begun = False
@@ -95,7 +98,7 @@ class Exchange:
         """
         try:
             if not self.has_head and self._error is None:
-                await self._woken_by(self._deadlines.first_byte_by)
+                await self._woken_by(self._first_byte_by)
             if self._error is not None and not self.has_head:
                 raise self._error
         except BaseException:
@@ -106,8 +109,8 @@ class Exchange:
         """The body's next bytes, b"" at its end; see UpstreamAnswer."""
         parts = self._parts
         if not parts and not self.is_complete and self._error is None:
-            by = self._loop.time() + self._deadlines.idle_timeout_s
-            await self._woken_by(by if self._has_body_begun else max(by, self._deadlines.first_byte_by))
+            by = self._loop.time() + self._idle_timeout_s
+            await self._woken_by(by if self._has_body_begun else max(by, self._first_byte_by))
         if parts:
             data = parts[0] if len(parts) == 1 else b"".join(parts)
             parts.clear()
@@ -172,13 +175,13 @@ class Exchange:
 
     def overdue(self, now: float) -> float | None:
         """Fail if a deadline has passed and return None; else when to look next."""
-        by = self._deadlines.total_by
+        by = self._total_by
         if now >= by:
             self.failed(UpstreamTotalTimeoutError(f"model {self._model!r} did not complete its answer in time"))
             return None
         if self._waiter is None:
             # The next wait ends after this, so that it finds the timer early enough.
-            return min(by, now + self._deadlines.idle_timeout_s)
+            return min(by, now + self._idle_timeout_s)
         if now >= self._wait_until:
             self.failed(self._late())
             return None
@@ -192,7 +195,7 @@ class Exchange:
     async def _woken_by(self, when: float) -> None:
         assert self._carrier is not None  # noqa: S101 - without one there is an error or an end, and no wait
         self._wait_until = when
-        self._carrier.look_by(min(when, self._deadlines.total_by))
+        self._carrier.look_by(min(when, self._total_by))
         self._waiter = self._loop.create_future()
         try:
             await self._waiter

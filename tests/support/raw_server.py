@@ -7,37 +7,39 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
+@dataclass
 class RawServer:
-    """`requests` are those that `read_request` has read; `left` is set once a connection has ended."""
+    """What has come in so far; `left` is set once a connection has ended."""
 
-    def __init__(self) -> None:
-        self.port = 0
-        self.connections = 0
-        self.requests: list[bytes] = []
-        self.left = asyncio.Event()
+    port: int = 0
+    connections: int = 0
+    heads: list[bytes] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def read_request(self, reader: asyncio.StreamReader) -> bytes:
-        """A whole request. Raises asyncio.IncompleteReadError when the client has left."""
+        """The body of a whole request. Raises asyncio.IncompleteReadError when the client has left."""
         head = await reader.readuntil(b"\r\n\r\n")
         length = _LENGTH.search(head)
-        request = head + (await reader.readexactly(int(length.group(1))) if length else b"")
-        self.requests.append(request)
-        return request
+        body = await reader.readexactly(int(length.group(1)) if length else 0)
+        self.heads.append(head)
+        self.bodies.append(body)
+        return body
+
+
+Serve = Callable[[RawServer, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
 async def raw_server(
-    serve: Callable[[RawServer, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-    *,
-    host: str = "127.0.0.1",
-    tls: ssl.SSLContext | None = None,
+    serve: Serve, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[RawServer]:
-    """Serve each connection by `serve`; a client that leaves is no fault."""
+    """Serve each connection by `serve` while the block runs; a client that leaves is no fault."""
     state = RawServer()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,6 +47,7 @@ async def raw_server(
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
+        writers.append(writer)
         try:
             await serve(state, reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
@@ -56,6 +59,7 @@ async def raw_server(
             writer.close()
 
     tasks: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(connected, host, 0, ssl=tls, limit=2**20)
     state.port = server.sockets[0].getsockname()[1]
     try:
@@ -65,6 +69,10 @@ async def raw_server(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks)
+        for writer in writers:
+            writer.transport.abort()
+        # Transports close in the next turn.
+        await asyncio.sleep(0)
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

@@ -11,7 +11,7 @@ from gateway.upstream.base import Replica, Upstream, UpstreamAnswer
 from gateway.upstream.client import HttpUpstream
 from tests.support.aiohttp_upstream import AiohttpUpstream
 
-SETTINGS = UpstreamSettings(connect_timeout_s=0.3, first_byte_timeout_s=1.0, idle_timeout_s=0.3)
+SETTINGS = UpstreamSettings(connect_timeout_s=0.3, first_byte_timeout_s=0.6, idle_timeout_s=0.3)
 CLIENTS: dict[str, Callable[[UpstreamSettings], Upstream]] = {"own": HttpUpstream, "aiohttp": AiohttpUpstream}
 
 

@@ -1,8 +1,10 @@
 """What both clients do alike: each deadline is its own error, and letting go closes the connection."""
 
 import asyncio
+import itertools
 import json
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,13 +13,19 @@ from gateway.errors import (
     UpstreamConnectError,
     UpstreamConnectTimeoutError,
     UpstreamDisconnectedError,
+    UpstreamError,
     UpstreamFirstByteTimeoutError,
     UpstreamIdleTimeoutError,
     UpstreamProtocolError,
+    UpstreamTotalTimeoutError,
 )
 from gateway.upstream.base import Replica, Upstream, UpstreamAnswer
-from tests.gateway.upstream.conftest import read
+from gateway.upstream.client import HttpUpstream
+from tests.gateway.upstream.conftest import SETTINGS, post, read
 from tests.support.mock_vllm import MockVllm, free_port
+from tests.support.raw_server import RawServer, Serve, raw_server
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
 async def ask(upstream: Upstream, port: int, **mock: Any) -> UpstreamAnswer:
@@ -102,17 +110,6 @@ async def test_dying_in_the_middle(upstream: Upstream, mock_vllm: MockVllm) -> N
         await read(answer)
 
 
-async def test_what_is_not_http(upstream: Upstream) -> None:
-    async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 mail.example.org ESMTP\r\n\r\n")
-        await writer.drain()
-
-    server = await asyncio.start_server(babble, "127.0.0.1", 0)
-    with pytest.raises(UpstreamProtocolError):
-        await ask(upstream, server.sockets[0].getsockname()[1])
-    server.close()
-
-
 async def test_letting_go_aborts(upstream: Upstream, mock_vllm: MockVllm) -> None:
     answer = await ask(upstream, mock_vllm.port, stall_at_chunk=1)
     answer.close()
@@ -131,19 +128,251 @@ async def test_cancelling_aborts(upstream: Upstream, mock_vllm: MockVllm) -> Non
 
 async def test_an_idle_connection_that_its_server_closed_is_replaced(upstream: Upstream) -> None:
     """A server that closes idle connections in the moment of a request must not look like one that is down."""
-    served = []
 
-    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        served.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+    async def once(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read_request(reader)
+        writer.write(OK)
         await writer.drain()
         # The next request on this connection finds it closing: it is read and not answered.
-        await reader.readuntil(b"\r\n\r\n")
-        writer.close()
+        await server.read_request(reader)
 
-    server = await asyncio.start_server(once, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    for _ in range(2):
-        assert await read(await ask(upstream, port)) == b"ok"
-    assert len(served) == 2
-    server.close()
+    async with raw_server(once) as server:
+        for _ in range(2):
+            assert await read(await post(upstream, server.port)) == b"ok"
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["and goes on reading", "and reads nothing more"])
+async def test_an_answer_before_the_body_is_out(upstream: Upstream, reads: bool) -> None:
+    """A server that has seen enough: its 413 arrives, and the connection is not used again."""
+
+    async def refuse(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno")
+        await writer.drain()
+        while reads and await reader.read(2**20):
+            pass
+        await is_over.wait()
+
+    is_over = asyncio.Event()
+    async with raw_server(refuse) as server:
+        for number in (1, 2):
+            answer = await post(upstream, server.port, b"x" * 20_000_000)
+            assert answer.status == 413
+            assert await read(answer) == b"no"
+            assert server.connections == number
+        is_over.set()
+
+
+# What only the gateway's own client has to show: connections are few, and in a known state.
+
+
+def served(answer: bytes, *, then: Callable[[asyncio.StreamWriter], object] = lambda _: None) -> Serve:
+    """Answers every request so, and does `then`."""
+
+    async def serve(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await server.read_request(reader)
+            writer.write(answer)
+            await writer.drain()
+            then(writer)
+
+    return serve
+
+
+async def test_the_total_deadline_ends_what_only_trickles() -> None:
+    async def trickle(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not reader.at_eof():
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    client = HttpUpstream(SETTINGS.model_copy(update={"total_timeout_s": 0.5}))
+    async with raw_server(trickle) as server:
+        with pytest.raises(UpstreamTotalTimeoutError, match="'alpha' did not complete its answer in time"):
+            await read(await post(client, server.port))
+        await asyncio.wait_for(server.left.wait(), 10)
+    await client.aclose()
+
+
+async def test_the_total_deadline_holds_before_the_head() -> None:
+    client = HttpUpstream(SETTINGS.model_copy(update={"total_timeout_s": 0.2}))
+    async with raw_server(served(b"")) as server:
+        with pytest.raises(UpstreamTotalTimeoutError):
+            await post(client, server.port)
+        await asyncio.wait_for(server.left.wait(), 10)
+    await client.aclose()
+
+
+async def test_a_reader_that_takes_its_time_is_no_silence() -> None:
+    """The idle deadline counts while somebody waits for the server."""
+    client = HttpUpstream(SETTINGS.model_copy(update={"first_byte_timeout_s": 0.05, "idle_timeout_s": 0.05}))
+    async with raw_server(served(OK)) as server:
+        answer = await post(client, server.port)
+        await asyncio.sleep(0.2)
+        assert await read(answer) == b"ok"
+        assert await read(await post(client, server.port)) == b"ok"
+        assert server.connections == 1
+    await client.aclose()
+
+
+async def test_deadlines_start_anew_on_a_used_connection() -> None:
+    client = HttpUpstream(SETTINGS.model_copy(update={"first_byte_timeout_s": 0.4, "idle_timeout_s": 0.4}))
+    pauses = itertools.cycle([0.0, 0.25])
+
+    async def slow(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await server.read_request(reader)
+            await asyncio.sleep(next(pauses))
+            writer.write(OK)
+
+    async with raw_server(slow) as server:
+        for _ in range(6):
+            assert await read(await post(client, server.port)) == b"ok"
+        assert server.connections == 1
+    await client.aclose()
+
+
+async def test_an_idle_connection_is_closed_before_its_server_would() -> None:
+    client = HttpUpstream(SETTINGS, keepalive_s=0.1)
+    async with raw_server(served(OK)) as server:
+        await read(await post(client, server.port))
+        await asyncio.wait_for(server.left.wait(), 10)
+        assert await read(await post(client, server.port)) == b"ok"
+        assert server.connections == 2
+    await client.aclose()
+
+
+async def test_bytes_that_nobody_asked_for_close_an_idle_connection(own: HttpUpstream) -> None:
+    """As a server's 408 before it closes: it must not pass for the next request's answer."""
+    timed_out = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"
+    async with raw_server(served(OK, then=lambda writer: later(writer.write, timed_out))) as server:
+        for number in (1, 2):
+            assert await read(await post(own, server.port)) == b"ok"
+            await asyncio.wait_for(server.left.wait(), 10)
+            server.left.clear()
+            assert server.connections == number
+
+
+def later(call: Callable[[bytes], object], data: bytes) -> None:
+    asyncio.get_running_loop().call_later(0.05, call, data)
+
+
+@pytest.mark.parametrize(
+    ("second", "error", "asked"),
+    [
+        (b"", UpstreamDisconnectedError, 3),
+        (b"HTTP/1.1 200", UpstreamProtocolError, 2),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no", UpstreamProtocolError, 2),
+    ],
+    ids=["nothing, twice", "half a head", "half a body"],
+)
+async def test_a_used_connection_is_replaced_once_and_only_before_the_first_byte(
+    own: HttpUpstream, second: bytes, error: type[UpstreamError], asked: int
+) -> None:
+    async def serve(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await server.read_request(reader)
+            is_first = len(server.heads) == 1
+            writer.write(OK if is_first else second)
+            await writer.drain()
+            if not is_first:
+                return
+
+    async with raw_server(serve) as server:
+        assert await read(await post(own, server.port)) == b"ok"
+        with pytest.raises(error):
+            await read(await post(own, server.port))
+        assert len(server.heads) == asked
+
+
+async def test_a_new_connection_is_not_replaced(own: HttpUpstream) -> None:
+    async def leave(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read_request(reader)
+
+    async with raw_server(leave) as server:
+        with pytest.raises(UpstreamDisconnectedError):
+            await post(own, server.port)
+        assert len(server.heads) == 1
+
+
+async def test_connections_are_as_many_as_exchanges_at_once(own: HttpUpstream) -> None:
+    async with raw_server(served(OK)) as server:
+        for _ in range(3):
+            answers = await asyncio.gather(*(post(own, server.port) for _ in range(5)))
+            assert [await read(answer) for answer in answers] == [b"ok"] * 5
+        assert server.connections == 5
+
+
+async def test_each_server_has_connections_of_its_own(own: HttpUpstream) -> None:
+    async with raw_server(served(OK)) as first, raw_server(served(OK.replace(b"ok", b"no"))) as second:
+        for _ in range(2):
+            assert await read(await post(own, first.port)) == b"ok"
+            assert await read(await post(own, second.port)) == b"no"
+        assert (first.connections, second.connections) == (1, 1)
+
+
+async def test_an_ipv6_server(own: HttpUpstream) -> None:
+    try:
+        async with raw_server(served(OK), host="::1") as server:
+            assert await read(await post(own, server.port, root="http://[::1]")) == b"ok"
+            assert f"host: [::1]:{server.port}\r\n".encode() in server.heads[0]
+    except OSError as error:
+        pytest.skip(f"this machine has no IPv6: {error}")
+
+
+async def test_a_name_that_is_none(own: HttpUpstream) -> None:
+    for name in ("nowhere.invalid", "a" * 70 + ".invalid"):
+        with pytest.raises(UpstreamConnectError) as caught:
+            await post(own, 80, root=f"http://{name}")
+        assert "invalid" not in str(caught.value)
+
+
+async def test_a_header_that_would_split_the_request_is_never_sent(own: HttpUpstream) -> None:
+    async with raw_server(served(OK)) as server:
+        with pytest.raises(ValueError, match="line break"):
+            await post(own, server.port, x="a\r\nevil: 1")
+        assert server.connections == 0
+
+
+async def test_cancelling_in_the_middle_of_an_answer_aborts(own: HttpUpstream) -> None:
+    async with raw_server(served(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf")) as server:
+        answer = await post(own, server.port)
+        reading = asyncio.create_task(read(answer))
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        await asyncio.wait_for(server.left.wait(), 10)
+
+
+async def test_cancelling_while_a_large_body_goes_out_aborts(own: HttpUpstream) -> None:
+    has_begun = asyncio.Event()
+
+    async def take_little(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(10)
+        has_begun.set()
+        await server.left.wait()
+
+    async with raw_server(take_little) as server:
+        sending = asyncio.create_task(post(own, server.port, b"x" * 50_000_000))
+        await asyncio.wait_for(has_begun.wait(), 10)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        server.left.set()
+
+
+async def test_closing_the_client_ends_exchanges_and_refuses_new_ones(own: HttpUpstream) -> None:
+    async with raw_server(served(b"HTTP/1.1 200 OK\r\n\r\nhalf")) as server:
+        answer = await post(own, server.port)
+        assert await answer.read() == b"half"
+        await own.aclose()
+        with pytest.raises(UpstreamProtocolError):
+            await answer.read()
+        answer.close()
+        await asyncio.wait_for(server.left.wait(), 10)
+        with pytest.raises(RuntimeError, match="closed"):
+            await post(own, server.port)
