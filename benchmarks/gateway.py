@@ -42,9 +42,8 @@ T = TypeVar("T")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and record if asked to."""
     args = _parser().parse_args(arguments)
-    StopSignals()
     try:
-        return _run(args)
+        return _run(args, chosen(args.peers))
     except (BuildError, UnknownGatewayError) as error:
         print(f"benchmarks.gateway: {error}", file=sys.stderr)
         return 2
@@ -52,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(args: argparse.Namespace) -> int:
-    gateways, cores = chosen(args.peers), sorted(os.sched_getaffinity(0))
+def _run(args: argparse.Namespace, gateways: Sequence[Gateway]) -> int:
+    StopSignals()
+    cores = sorted(os.sched_getaffinity(0))
     if len(cores) < CORES:
         print(f"benchmarks.gateway: needs {CORES} cores, has {len(cores)}", file=sys.stderr)
         return 2

@@ -48,7 +48,7 @@ GATEWAYS = (
         name="nginx",
         installation=DebianPackages(("nginx",)),
         launch=launch,
-        features=Features(retries="next upstream server"),
+        features=Features(),
         note="a plain reverse proxy in C; reads no body",
         group="quick",
     ),

@@ -93,15 +93,18 @@ def settings_document(place: Place, *, redis: bool, workers: int) -> dict[str, A
 
 
 def _new_key(command: tuple[str, ...], environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        command,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=KEY_TIMEOUT_S,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=KEY_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InstallationError(f"no key was made within {KEY_TIMEOUT_S} s") from error
     if done.returncode != 0:
         raise InstallationError(f"no key could be made: {done.stderr.strip()}")
     return done.stdout.strip()

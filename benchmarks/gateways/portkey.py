@@ -1,4 +1,8 @@
-"""The Portkey gateway from npm, headless."""
+"""The Portkey gateway from npm, headless.
+
+Version 1.15.2 on Node 20 answers every stream with 500, a TypeError of its own about immutable headers; it does so
+without the preload below too.
+"""
 
 from benchmarks.gateways.base import Features, Gateway, Launch, Place
 from benchmarks.gateways.installation import NpmPackage

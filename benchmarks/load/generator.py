@@ -114,4 +114,8 @@ def held_streams(program: Path, target: Target, *, streams: int) -> Iterator[Cal
     try:
         yield held
     finally:
-        process.communicate(timeout=DRAIN_S)
+        try:
+            process.communicate(timeout=DRAIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()

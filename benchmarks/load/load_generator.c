@@ -66,11 +66,11 @@ static int ascending(const void *a, const void *b) {
 }
 
 static void print_quantiles(const char *name, samples *s) {
-  qsort(s->values, s->count, sizeof *s->values, ascending);
   if (!s->count) {
     printf("\"%s\":null,", name);
     return;
   }
+  qsort(s->values, s->count, sizeof *s->values, ascending);
   printf("\"%s\":{\"count\":%zu,\"p50\":%u,\"p99\":%u,\"max\":%u},", name, s->count, s->values[(s->count - 1) / 2],
          s->values[(size_t)((double)(s->count - 1) * 0.99)], s->values[s->count - 1]);
 }

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -41,9 +42,11 @@ static inline void *enlarge(void *memory, size_t bytes) {
   return memory;
 }
 
-/* A peer that hung up is an error of send, not a signal; a thousand streams need a thousand descriptors. */
+/* A peer that hung up is an error of send, not a signal; a thousand streams need a thousand descriptors; and nothing
+ * goes on when the program that started this one is gone. */
 static inline void prepare_process(void) {
   struct rlimit files;
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
   signal(SIGPIPE, SIG_IGN);
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
     files.rlim_cur = files.rlim_max;

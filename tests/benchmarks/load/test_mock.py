@@ -1,12 +1,14 @@
 import http.client
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from benchmarks.load.generator import Target, held_streams, run_load
 from benchmarks.load.mock import MockUpstream
-from benchmarks.load.programs import BuildError, Programs, build_programs
+from benchmarks.load.programs import SOURCES, BuildError, Programs, build_programs
 
 
 @pytest.fixture
@@ -107,3 +109,12 @@ def test_programs_are_built_once(programs: Programs) -> None:
     built = programs.mock_upstream.stat().st_mtime_ns
     assert build_programs(programs.mock_upstream.parent) == programs
     assert programs.mock_upstream.stat().st_mtime_ns == built
+
+
+@pytest.mark.parametrize("name", ["load_generator.c", "mock_upstream.c"])
+def test_the_compiler_has_nothing_to_say(name: str) -> None:
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("gcc is not here")
+    words = ["-O2", "-Wall", "-Wextra", "-fsyntax-only", SOURCES / name]
+    assert subprocess.run([compiler, *words], capture_output=True, text=True, check=True).stderr == ""
