@@ -23,6 +23,7 @@ from gateway.config_docs import config_page
 from gateway.errors import ConfigError, GatewayError
 from gateway.http.server import AnnouncingServer, server_config
 from gateway.observability.logs import configure
+from gateway.routing.encoder_supervisor import encoder_process
 from gateway.routing.mapping import check_mapping
 from gateway.settings import Settings
 from gateway.settings_file import first_fault, load_settings, redacted
@@ -82,14 +83,14 @@ def _serve(options: argparse.Namespace) -> int:
     configure(settings.log.level, sys.stderr)
     # What uvicorn says of its own comings and goings, the gateway says itself.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-    with _listener(settings) as listener:
+    with _listener(settings) as listener, encoder_process(settings) as encoder_socket:
         if settings.server.workers > 1:
-            return _serve_with_workers(settings, listener)
-        return _serve_alone(settings, listener)
+            return _serve_with_workers(settings, listener, encoder_socket)
+        return _serve_alone(settings, listener, encoder_socket)
 
 
-def _serve_alone(settings: Settings, listener: socket.socket) -> int:
-    app = build_app(settings, drains_on_signal=True)
+def _serve_alone(settings: Settings, listener: socket.socket, encoder_socket: Path | None) -> int:
+    app = build_app(settings, encoder_socket=encoder_socket, drains_on_signal=True)
     try:
         run_server(AnnouncingServer(server_config(app), _url(settings, listener)), [listener])
     except SystemExit:
@@ -97,11 +98,11 @@ def _serve_alone(settings: Settings, listener: socket.socket) -> int:
     return 0
 
 
-def _serve_with_workers(settings: Settings, listener: socket.socket) -> int:
+def _serve_with_workers(settings: Settings, listener: socket.socket, encoder_socket: Path | None) -> int:
     count, url = settings.server.workers, _url(settings, listener)
     with tempfile.TemporaryDirectory(prefix="gateway-metrics-") as metrics_folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
-        workers = Workers(count, listener, partial(serve_worker, settings))
+        workers = Workers(count, listener, partial(serve_worker, settings, encoder_socket))
         workers.run(lambda: print(f"gateway: {count} workers serving on {url}", flush=True))
     return 0
 

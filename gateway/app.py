@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -33,6 +34,7 @@ from gateway.http.walk import Walk
 from gateway.observability.decision_sink import DecisionSink
 from gateway.observability.logs import configure, log_event
 from gateway.observability.metrics import Metrics
+from gateway.routing.base import EncoderAddress
 from gateway.routing.router import build_router
 from gateway.settings import PriceSettings, Settings
 from gateway.state.base import State
@@ -170,15 +172,28 @@ class _StopSignals:
             handler(number, None)
 
 
-def build_app(settings: Settings, *, drains_on_signal: bool = False, upstream: Upstream | None = None) -> Gateway:
-    """The gateway of `settings`, not started; `upstream` stands in for its HTTP client. Raises ConfigError."""
+def build_app(
+    settings: Settings,
+    *,
+    encoder_socket: Path | None = None,
+    drains_on_signal: bool = False,
+    upstream: Upstream | None = None,
+) -> Gateway:
+    """The gateway of `settings`, not started. Raises ConfigError.
+
+    A neural encoder is asked at `encoder_socket`; `upstream` stands in for the HTTP client.
+    """
     metrics = Metrics([model.name for model in settings.models])
     state = build_state(settings, on_change=lambda is_up: metrics.dependency_up("redis", is_up))
     upstream = upstream or HttpUpstream(settings.upstream)
     servers = Servers(settings.upstream, upstream, metrics)
     pool = servers.pool(settings.models)
+    encoder = None
+    if encoder_socket is not None:
+        encoder = EncoderAddress(encoder_socket, on_change=lambda is_up: metrics.dependency_up("encoder", is_up))
+    router = build_router(settings, pool, state, encoder)
     prices: dict[str | None, PriceSettings | None] = {model.name: model.price for model in settings.models}
-    live = Live(Serving(0, settings, pool, build_router(settings, pool, state), prices))
+    live = Live(Serving(0, settings, pool, router, prices))
     servers.use(pool)
     guard = build_guard(settings, state)
     drain = Drain(settings.server.shutdown_grace_s)
@@ -227,11 +242,11 @@ def _decision_sink(settings: Settings, metrics: Metrics) -> DecisionSink | None:
     )
 
 
-def serve_worker(settings: Settings, channel: socket.socket) -> None:
+def serve_worker(settings: Settings, encoder_socket: Path | None, channel: socket.socket) -> None:
     """What each of several worker processes does, with the connections that its parent hands it through `channel`."""
     configure(settings.log.level, sys.stderr)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-    app = build_app(settings, drains_on_signal=True)
+    app = build_app(settings, encoder_socket=encoder_socket, drains_on_signal=True)
     try:
         run_server(WorkerServer(server_config(app), channel))
     except SystemExit:

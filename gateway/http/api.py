@@ -79,6 +79,7 @@ def _add_probes(api: FastAPI, live: Live, metrics: Metrics, drain: Drain) -> Non
         document = {
             "status": "ready" if is_ready else "not_ready",
             "router_ready": router.is_ready,
+            "encoder_up": router.encoder_is_up,
             "bundle": digest[:DIGEST_CHARACTERS] if digest is not None else None,
             "models": models,
             "shutting_down": drain.has_begun,

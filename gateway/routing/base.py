@@ -1,6 +1,7 @@
 """The values that routing takes and gives, and what a policy is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
@@ -125,6 +126,13 @@ class Decision(msgspec.Struct, frozen=True):
         return self.candidates[0]
 
 
+class EncoderAddress(msgspec.Struct, frozen=True):
+    """The unix socket of the encoder process. `on_change` is told when this worker's encoder comes and goes."""
+
+    socket: Path
+    on_change: Callable[[bool], None]
+
+
 class Policy(Protocol):
     """Ranks models for a request. `bundle_digest` is None for a policy without a bundle."""
 
@@ -139,6 +147,10 @@ class Policy(Protocol):
     @property
     def is_ready(self) -> bool:
         """True once the policy can decide."""
+
+    @property
+    def encoder_is_up(self) -> bool | None:
+        """Whether the encoder process answers; None for a policy that needs none."""
 
     async def start(self) -> None:
         """Load what the policy needs; called once before the first request."""

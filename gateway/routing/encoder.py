@@ -5,7 +5,8 @@ Any other is a sentence-transformers model and needs torch: this is the only fil
 only inside `load_encoder`. The bundle's `max_tokens` and `truncation_side` are applied to the tokenizer, and the digest
 of the weights must be the bundle's: with any other encoder what the bundle learned means nothing.
 
-Leaves out: threads and queues (batching.py). `load_encoder` and what it returns are to be called in one worker thread.
+Only the encoder process runs this (encoder_process.py): `load_encoder` and what it returns, in one thread. Leaves out
+queues (batching.py).
 """
 
 from collections.abc import Sequence
@@ -13,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from gateway.routing.batching import EncodeFunction, FloatArray
+from gateway.routing.batching import EncodeFunction
 from gateway.settings import EncoderSettings
 from router_core.bundle import RouterBundle, SentenceEncoderSpec
 from router_core.encoder_files import locate_encoder, weights_digest
 from router_core.encoder_text import cut_text, lost_shares
 from router_core.errors import BundleError
 from router_core.exported_encoder import ExportedEncoder
+from router_core.tensors import FloatArray
 
 
 def load_encoder(bundle: RouterBundle, settings: EncoderSettings) -> EncodeFunction:
@@ -76,11 +78,7 @@ def _load_torch(folder: Path, spec: SentenceEncoderSpec, settings: EncoderSettin
 
 def _located(name: str) -> Path:
     """The folder of an encoder outside the bundle; a hub name is fetched unless it is in the hub's cache already."""
-    try:
-        located = locate_encoder(name)
-    except BundleError as error:
-        # The bundle is fine, the package is missing here: the policy then starts without an encoder.
-        raise ModuleNotFoundError(str(error)) from error
+    located = locate_encoder(name)
     if Path(located).is_dir():
         return Path(located)
 

@@ -1,7 +1,7 @@
 """Policy `fixed`: one model answers everything; it is the baseline, and the way to switch learned routing off."""
 
 from gateway.errors import ConfigError
-from gateway.routing.base import RankedModel, Ranking, RoutingRequest
+from gateway.routing.base import EncoderAddress, RankedModel, Ranking, RoutingRequest
 from gateway.settings import Settings
 
 
@@ -10,6 +10,7 @@ class Fixed:
 
     bundle_digest: str | None = None
     is_ready = True
+    encoder_is_up: bool | None = None
 
     def __init__(self, model: str) -> None:
         self.models = frozenset({model})
@@ -26,7 +27,7 @@ class Fixed:
         """Nothing to free."""
 
 
-def build(settings: Settings) -> Fixed:
+def build(settings: Settings, _: EncoderAddress | None) -> Fixed:
     """The policy of `router.fixed_model`."""
     if settings.router.fixed_model is None:
         raise ConfigError("router.fixed_model: policy fixed needs it")

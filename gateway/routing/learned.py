@@ -1,15 +1,14 @@
 """Policy `learned`: a router bundle ranks its models by how probably each answers the ask right.
 
 The bundle's own `features` encoder runs here, on the event loop, in some tens of microseconds; a neural encoder runs in
-its worker thread (batching.py). Scoring is numpy on the event loop, in microseconds. The ranking holds every model of
-the bundle that is served, under its public name, with its calibrated probability.
+the encoder process (encoder_client.py). Scoring is numpy on the event loop, in microseconds. The ranking holds every
+model of the bundle that is served, under its public name, with its calibrated probability; rankings are kept for who
+asks the same again (decision_cache.py).
 
-Without a usable neural encoder the policy starts all the same, is not ready, and every request gets the declared
-default.
+While the encoder process is down the policy ranks only what it has kept; every other request gets the declared default.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,38 +18,38 @@ from typing import Protocol
 import numpy as np
 
 from gateway.errors import ConfigError
-from gateway.observability.logs import log_event
 from gateway.routing.base import (
     CacheUse,
+    EncoderAddress,
     NothingToRouteOnError,
     RankedModel,
     Ranking,
     RoutingRequest,
     RoutingUnavailableError,
 )
-from gateway.routing.batching import BatchingEncoder, EncodeFunction, FloatArray
 from gateway.routing.decision_cache import DecisionCache, key_of
-from gateway.routing.encoder import load_encoder
+from gateway.routing.encoder_client import EncoderClient
 from gateway.routing.mapping import map_models, public_thresholds
-from gateway.settings import EncoderSettings, ModelSettings, Settings
+from gateway.settings import ModelSettings, Settings
 from router_core.bundle import RouterBundle, Scores, load_bundle
 from router_core.errors import BundleError
 from router_core.features import FeaturesEncoder
-
-LoadEncoder = Callable[[RouterBundle, EncoderSettings], EncodeFunction]
-
-_logger = logging.getLogger(__name__)
+from router_core.tensors import FloatArray
 
 
 class Encoder(Protocol):
     """What gives the vector of an ask, and the share of it that was cut off."""
 
     @property
-    def is_ready(self) -> bool:
-        """True while it can encode."""
+    def has_answered(self) -> bool:
+        """True once it has been able to encode."""
+
+    @property
+    def is_up(self) -> bool:
+        """True while it can."""
 
     async def start(self) -> None:
-        """Load what it needs."""
+        """Load what it needs. Raises ConfigError."""
 
     async def encode(self, text: str) -> tuple[FloatArray, float]:
         """The vector (D,) and the share lost, 0..1. Raises RoutingUnavailableError."""
@@ -60,9 +59,9 @@ class Encoder(Protocol):
 
 
 class InlineEncoder:
-    """The bundle's `features` encoder: too quick to be worth a thread, and bounded by its `max_bytes`."""
+    """The bundle's `features` encoder: too quick to be worth a process, and bounded by its `max_bytes`."""
 
-    is_ready = True
+    has_answered = is_up = True
 
     def __init__(self, features: FeaturesEncoder) -> None:
         self._features = features
@@ -80,23 +79,21 @@ class InlineEncoder:
 
 
 class Learned:
-    """Ranks the models that have a `router_name`. `load_encoder` is a parameter so that tests need no torch."""
+    """Ranks the models that have a `router_name`. `open_encoder` gives a bundle its neural encoder."""
 
     def __init__(
         self,
         models: Sequence[ModelSettings],
         bundle: Path,
-        encoder: EncoderSettings,
+        open_encoder: Callable[[RouterBundle], Encoder],
         *,
         cache_entries: int = 0,
-        load_encoder: LoadEncoder = load_encoder,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.models = frozenset(model.name for model in models if model.router_name is not None)
         self._served = tuple(models)
         self._path = bundle
-        self._encoder_settings = encoder
-        self._load_encoder = load_encoder
+        self._open_encoder = open_encoder
         self._clock = clock
         self._bundle: RouterBundle | None = None
         self._public: Mapping[str, str] = {}
@@ -113,33 +110,28 @@ class Learned:
 
     @property
     def is_ready(self) -> bool:
-        """True once the bundle is live and its encoder is loaded, until `aclose`."""
-        return self._encoder is not None and self._encoder.is_ready
+        """True once the bundle is live and its encoder has answered, until `aclose`."""
+        return self._encoder is not None and self._encoder.has_answered
+
+    @property
+    def encoder_is_up(self) -> bool | None:
+        """Whether the encoder process answers; None if the bundle needs none."""
+        if self._bundle is None or self._bundle.features is not None:
+            return None
+        return self._encoder is not None and self._encoder.is_up
 
     async def start(self) -> None:
         """Load and verify the bundle, then the encoder.
 
-        Raises BundleError for a bundle that cannot be trusted or an encoder that is not the bundle's, ConfigError for a
-        router_name that the bundle does not have. An encoder that is missing or fails to load is logged.
+        Raises BundleError for a bundle that cannot be trusted, ConfigError for a router_name that the bundle does not
+        have or an encoder that cannot be loaded.
         """
         bundle = await asyncio.to_thread(load_bundle, self._path)
         self._public = map_models(self._served, bundle.models)
         self._least_gains = public_thresholds(bundle, self._public)
         self._bundle = bundle
-        self._encoder = self._encoder_of(bundle)
-        try:
-            await self._encoder.start()
-        except BundleError:
-            await self.aclose()
-            raise
-        except Exception as error:  # noqa: BLE001 - border: torch, its drivers and the disk fail in types of their own
-            log_event(
-                _logger,
-                "encoder_missing",
-                level=logging.ERROR,
-                encoder=bundle.encoder.name,
-                error=f"{type(error).__name__}: {error}",
-            )
+        self._encoder = self._open_encoder(bundle) if bundle.features is None else InlineEncoder(bundle.features)
+        await self._encoder.start()
 
     async def rank(self, request: RoutingRequest) -> Ranking:
         """Every served model of the bundle, best first, with its probability.
@@ -167,17 +159,6 @@ class Learned:
         encoder, self._encoder = self._encoder, None
         if encoder is not None:
             await encoder.aclose()
-
-    def _encoder_of(self, bundle: RouterBundle) -> Encoder:
-        if bundle.features is not None:
-            return InlineEncoder(bundle.features)
-        settings = self._encoder_settings
-        return BatchingEncoder(
-            lambda: self._load_encoder(bundle, settings),
-            timeout_s=settings.timeout_s,
-            max_batch=settings.max_batch,
-            max_queue=settings.max_queue,
-        )
 
     async def _computed(self, ask: str) -> Ranking:
         if self._bundle is None or self._encoder is None:
@@ -207,13 +188,15 @@ class Learned:
         )
 
 
-def build(settings: Settings) -> Learned:
-    """The policy of `router.bundle`."""
-    if settings.router.bundle is None:
+def build(settings: Settings, address: EncoderAddress | None) -> Learned:
+    """The policy of `router.bundle`; `address` is that of the encoder process, if there is one."""
+    options = settings.router
+    if options.bundle is None:
         raise ConfigError("router.bundle: policy learned needs a bundle")
-    return Learned(
-        settings.models,
-        settings.router.bundle,
-        settings.router.encoder,
-        cache_entries=settings.router.decision_cache_entries,
-    )
+
+    def open_encoder(bundle: RouterBundle) -> Encoder:
+        if address is None:
+            raise ConfigError(f"{bundle.path}: its encoder runs in a process that only `gateway serve` starts")
+        return EncoderClient(bundle, options.encoder, address)
+
+    return Learned(settings.models, options.bundle, open_encoder, cache_entries=options.decision_cache_entries)

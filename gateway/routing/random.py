@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from gateway.routing.base import RankedModel, Ranking, RoutingRequest
+from gateway.routing.base import EncoderAddress, RankedModel, Ranking, RoutingRequest
 from gateway.settings import Settings
 
 
@@ -12,6 +12,7 @@ class Random:
 
     bundle_digest: str | None = None
     is_ready = True
+    encoder_is_up: bool | None = None
 
     def __init__(self, models: Sequence[str], draw: random.Random) -> None:
         self.models = frozenset(models)
@@ -31,7 +32,7 @@ class Random:
         """Nothing to free."""
 
 
-def build(settings: Settings) -> Random:
+def build(settings: Settings, _: EncoderAddress | None) -> Random:
     """The policy over every served model, with `router.seed`."""
     draw = random.Random(settings.router.seed)  # noqa: S311 - a baseline, not a secret
     return Random([model.name for model in settings.models], draw)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import MappingProxyType
 
-from gateway.routing.base import Policy
+from gateway.routing.base import EncoderAddress, Policy
 from gateway.settings import PolicyName, Settings
 
 POLICIES: Mapping[PolicyName, str] = MappingProxyType(
@@ -17,7 +17,7 @@ POLICIES: Mapping[PolicyName, str] = MappingProxyType(
 )
 
 
-def build_policy(settings: Settings) -> Policy:
-    """The configured policy, not yet started: its module's `build(settings)`."""
-    build: Callable[[Settings], Policy] = import_module(POLICIES[settings.router.policy]).build
-    return build(settings)
+def build_policy(settings: Settings, encoder: EncoderAddress | None = None) -> Policy:
+    """The configured policy, not yet started: its module's `build`. `encoder` is for a bundle with a neural one."""
+    build: Callable[[Settings, EncoderAddress | None], Policy] = import_module(POLICIES[settings.router.policy]).build
+    return build(settings, encoder)

@@ -19,6 +19,7 @@ from gateway.observability.logs import log_event
 from gateway.routing.abstention import Abstention
 from gateway.routing.base import (
     Decision,
+    EncoderAddress,
     Health,
     NothingToRouteOnError,
     Policy,
@@ -105,8 +106,13 @@ class Router:
 
     @property
     def is_ready(self) -> bool:
-        """True once the policy can decide; with `learned`, a bundle is live and its encoder is loaded."""
+        """True once the policy can decide; with `learned`, a bundle is live and its encoder has answered once."""
         return self._policy.is_ready
+
+    @property
+    def encoder_is_up(self) -> bool | None:
+        """Whether the encoder process answers; None if none is needed."""
+        return self._policy.encoder_is_up
 
     @property
     def bundle_digest(self) -> str | None:
@@ -114,7 +120,7 @@ class Router:
         return self._policy.bundle_digest
 
     async def start(self) -> None:
-        """Load what the policy needs. Raises ConfigError or BundleError in one line; not for a missing encoder."""
+        """Load what the policy needs. Raises ConfigError or BundleError in one line."""
         await self._policy.start()
 
     async def aclose(self) -> None:
@@ -247,8 +253,8 @@ class Router:
         )
 
 
-def build_router(settings: Settings, health: Health, state: State) -> Router:
-    """The router of `settings`, not yet started. Raises ConfigError."""
+def build_router(settings: Settings, health: Health, state: State, encoder: EncoderAddress | None = None) -> Router:
+    """The router of `settings`, not yet started; `encoder` is for a bundle with a neural one. Raises ConfigError."""
     options = settings.router
     return Router(
         models=settings.models,
@@ -256,7 +262,7 @@ def build_router(settings: Settings, health: Health, state: State) -> Router:
         default_model=options.default_model,
         rules=Rules(settings.rules),
         sessions=Sessions(state, margin=options.session_margin, ttl_s=options.session_ttl_s),
-        policy=build_policy(settings),
+        policy=build_policy(settings, encoder),
         health=health,
         retry_after_s=settings.upstream.health_interval_s,
         costs=Costs(settings.models, unit=options.cost_unit, expected_answer_tokens=options.expected_answer_tokens),

@@ -7,7 +7,7 @@ the rest with theirs, and so on. So when the first is down, its traffic spreads 
 import random
 from collections.abc import Mapping
 
-from gateway.routing.base import RankedModel, Ranking, RoutingRequest
+from gateway.routing.base import EncoderAddress, RankedModel, Ranking, RoutingRequest
 from gateway.settings import Settings
 
 
@@ -16,6 +16,7 @@ class Weighted:
 
     bundle_digest: str | None = None
     is_ready = True
+    encoder_is_up: bool | None = None
 
     def __init__(self, weights: Mapping[str, float], draw: random.Random) -> None:
         self.models = frozenset(weights)
@@ -39,6 +40,6 @@ class Weighted:
         """Nothing to free."""
 
 
-def build(settings: Settings) -> Weighted:
+def build(settings: Settings, _: EncoderAddress | None) -> Weighted:
     """The policy of `router.weights` and `router.seed`."""
     return Weighted(settings.router.weights, random.Random(settings.router.seed))  # noqa: S311 - shares, not secrets

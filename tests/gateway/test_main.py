@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import httpx
 import pytest
 
 from gateway.config_docs import config_page
+from router_core.bundle import RouterBundle
+from tests.support.encoder_host import encoder_pids
 from tests.support.eventually import eventually
 from tests.support.gateway_client import CHAT, chat, metric, model_section
 from tests.support.mock_vllm import MockVllm
@@ -192,6 +195,72 @@ def test_workers_are_refused_where_limits_would_not_be_exact(tmp_path: Path, moc
         assert done.returncode == 2
         assert len(done.stderr.splitlines()) == 1
         assert told in done.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_share_an_encoder_that_may_die(
+    tmp_path: Path, mock_vllm: MockVllm, exported: RouterBundle, workers: int
+) -> None:
+    """F55. One process for all; while it is dead the default model answers, then routing goes on by itself."""
+    models = [model_section(name, mock_vllm, router_name=f"llm-{name[0]}") for name in ("alpha", "beta")]
+    router = {"bundle": str(exported.path), "default_model": "beta", "decision_cache_entries": 0}
+    config = write_settings(
+        tmp_path / "gateway.yaml",
+        models=models,  # type: ignore[arg-type]
+        router=router,
+        server={"workers": workers},
+    )
+    with serving_process(config) as (process, url):
+        wait_until(lambda: asked_reason(url) == "routed")
+        (pid,) = encoder_pids(process.pid)
+        assert httpx.get(f"{url}/readyz").json()["encoder_up"] is True
+        # Stopped before it is killed: no worker can have it back in between.
+        os.kill(pid, signal.SIGSTOP)
+        reasons = []
+        threads = [threading.Thread(target=lambda: reasons.append(asked_reason(url))) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        os.kill(pid, signal.SIGKILL)
+        for thread in threads:
+            thread.join()
+        assert "fallback" in reasons
+        assert set(reasons) <= {"fallback", "routed"}
+        wait_until(lambda: all(asked_reason(url) == "routed" for _ in range(4 * workers)))
+        (successor,) = encoder_pids(process.pid)
+        assert successor != pid
+        ready = httpx.get(f"{url}/readyz")
+        assert (ready.status_code, ready.json()["encoder_up"]) == (200, True)
+        with httpx.Client(base_url=url) as client:
+            assert metric(client, "gateway_dependency_up", dependency="encoder") == 1
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(successor, 0)
+
+
+def asked_reason(url: str) -> str | None:
+    with contextlib.suppress(httpx.ConnectError):
+        return httpx.post(url + CHAT, json=chat("auto"), timeout=30).headers.get("x-gateway-route-reason")
+    return None
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_an_encoder_that_cannot_be_loaded_is_one_line_and_status_2(
+    tmp_path: Path, mock_vllm: MockVllm, exported: RouterBundle
+) -> None:
+    models = [model_section("alpha", mock_vllm, router_name="llm-a")]
+    router = {"bundle": str(exported.path), "default_model": "alpha", "encoder": {"device": "cuda"}}
+    config = write_settings(tmp_path / "gateway.yaml", models=models, router=router)  # type: ignore[arg-type]
+    done = run_gateway("serve", "--config", config, "--port", "0")
+    assert done.returncode == 2
+    assert "exported for the CPU" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_the_gateway_starts_without_a_neural_library() -> None:

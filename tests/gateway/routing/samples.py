@@ -8,17 +8,18 @@ import numpy as np
 
 from gateway.errors import StateUnavailableError
 from gateway.routing.abstention import Abstention
-from gateway.routing.base import Policy, RankedModel, Ranking, RoutingRequest
-from gateway.routing.batching import EncodeFunction, FloatArray
+from gateway.routing.base import Policy, RankedModel, Ranking, RoutingRequest, RoutingUnavailableError
+from gateway.routing.batching import EncodeFunction
 from gateway.routing.costs import Costs
 from gateway.routing.learned import Learned
 from gateway.routing.router import Router
 from gateway.routing.rules import Rules
 from gateway.routing.session import Sessions
-from gateway.settings import CostUnit, EncoderSettings, ModelSettings, RuleSettings, Settings
+from gateway.settings import CostUnit, ModelSettings, RuleSettings, Settings
 from gateway.state.base import State
 from gateway.state.memory import MemoryState
 from router_core.bundle import CalibrationSpec, RouterBundle, ScorerSpec, SentenceEncoderSpec, save_bundle
+from router_core.tensors import FloatArray
 
 REPLICA = {"base_url": "http://127.0.0.1:9/v1"}
 
@@ -77,13 +78,33 @@ def read_figures(texts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
     return rows, np.array([float(lost or 0) for _, _, lost in parts], dtype=np.float32)
 
 
-def load_figures(bundle: RouterBundle, settings: EncoderSettings) -> EncodeFunction:
-    return read_figures
+class LocalEncoder:
+    """A neural encoder without its process: an encode function, called at once."""
+
+    is_up = True
+
+    def __init__(self, encode: EncodeFunction = read_figures) -> None:
+        self._encode = encode
+        self.has_answered = False
+
+    async def start(self) -> None:
+        self.has_answered = True
+
+    async def encode(self, text: str) -> tuple[FloatArray, float]:
+        try:
+            vectors, lost = self._encode([text])
+        except Exception as error:
+            raise RoutingUnavailableError(f"the encoder failed ({type(error).__name__})") from error
+        return vectors[0], float(lost[0])
+
+    async def aclose(self) -> None:
+        self.has_answered = False
 
 
 def learned(models: Sequence[ModelSettings], path: Path, **options: Any) -> Learned:
-    encoder = EncoderSettings.model_validate(options.pop("encoder", {}))
-    return Learned(models, path, encoder, **{"load_encoder": load_figures} | options)
+    """The policy; `encoder` takes the place of the one that reads figures."""
+    encoder = options.pop("encoder", None) or LocalEncoder()
+    return Learned(models, path, lambda bundle: encoder, **options)
 
 
 class Pool:
@@ -116,6 +137,7 @@ class Scripted:
     """A policy whose next answer a test sets: a ranking or an error. `least_gains` are its bundle's thresholds."""
 
     is_ready = True
+    encoder_is_up: bool | None = None
     bundle_digest: str | None = None
 
     def __init__(

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from gateway.routing.base import RoutingUnavailableError
-from gateway.routing.batching import BatchingEncoder, EncodeFunction, FloatArray
+from gateway.routing.batching import BatchingEncoder, EncodeFunction, Place
+from router_core.tensors import FloatArray
+from tests.support.eventually import eventually
 
 Rows = tuple[FloatArray, FloatArray]
 
@@ -54,16 +56,14 @@ async def running(
         await encoder.aclose()
 
 
-async def in_line(encoder: BatchingEncoder, texts: Sequence[str]) -> list[asyncio.Task[tuple[FloatArray, float]]]:
+def in_line(encoder: BatchingEncoder, texts: Sequence[str]) -> list[Place]:
     """Callers that have taken their places, in this order."""
-    tasks = [asyncio.create_task(encoder.encode(text)) for text in texts]
-    await asyncio.sleep(0)
-    return tasks
+    return [encoder.submit(text) for text in texts]
 
 
 async def test_each_caller_gets_its_own_row() -> None:
     async with running(lengths) as encoder:
-        rows = await asyncio.gather(*(encoder.encode("x" * n) for n in range(100)))
+        rows = await asyncio.gather(*(encoder.submit("x" * n) for n in range(100)))
     assert [vector.tolist() for vector, _ in rows] == [[n] for n in range(100)]
     assert [lost for _, lost in rows] == pytest.approx([n / 1000 for n in range(100)])
     assert all(type(lost) is float for _, lost in rows)
@@ -72,9 +72,9 @@ async def test_each_caller_gets_its_own_row() -> None:
 async def test_what_arrives_while_a_batch_runs_becomes_the_next_batch_oldest_first() -> None:
     gate = Gate()
     async with running(gate, max_batch=3) as encoder:
-        first = await in_line(encoder, ["a"])
+        first = in_line(encoder, ["a"])
         await gate.wait_until_entered()
-        rest = await in_line(encoder, ["b", "c", "d", "e"])
+        rest = in_line(encoder, ["b", "c", "d", "e"])
         gate.open.set()
         await asyncio.gather(*first, *rest)
     assert gate.batches == [["a"], ["b", "c", "d"], ["e"]]
@@ -84,9 +84,9 @@ async def test_texts_of_like_length_run_together_the_group_with_the_oldest_first
     short, middle, long = "short", "m" * 100, "l" * 1000
     gate = Gate()
     async with running(gate) as encoder:
-        first = await in_line(encoder, ["a"])
+        first = in_line(encoder, ["a"])
         await gate.wait_until_entered()
-        rest = await in_line(encoder, [middle, short, long, short + "er", middle + "m"])
+        rest = in_line(encoder, [middle, short, long, short + "er", middle + "m"])
         gate.open.set()
         rows = await asyncio.gather(*first, *rest)
     assert gate.batches == [["a"], [middle, middle + "m"], [short, short + "er"], [long]]
@@ -103,9 +103,9 @@ async def test_a_short_text_is_answered_while_a_long_one_of_the_same_batch_still
         return gate(texts)
 
     async with running(encode) as encoder:
-        first = await in_line(encoder, ["a"])
+        first = in_line(encoder, ["a"])
         await gate.wait_until_entered()
-        short, long = await in_line(encoder, ["short", "l" * 1000])
+        short, long = in_line(encoder, ["short", "l" * 1000])
         gate.open.set()
         assert (await short)[0].tolist() == [5]
         assert not long.done()
@@ -116,14 +116,14 @@ async def test_a_short_text_is_answered_while_a_long_one_of_the_same_batch_still
 async def test_a_caller_that_leaves_while_another_group_runs_is_not_encoded() -> None:
     gate = Gate()
     async with running(gate) as encoder:
-        first, leaver = await in_line(encoder, ["a", "l" * 1000])
+        first, leaver = in_line(encoder, ["a", "l" * 1000])
         await gate.wait_until_entered()
         leaver.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaver
         gate.open.set()
         await first
-        await encoder.encode("b")
+        await encoder.submit("b")
     assert gate.batches == [["a"], ["b"]]
 
 
@@ -132,7 +132,7 @@ async def test_encoding_runs_in_one_thread_that_is_not_the_event_loops() -> None
     gate.open.set()
     async with running(gate) as encoder:
         for text in ("a", "b", "c"):
-            await encoder.encode(text)
+            await encoder.submit(text)
     assert len(gate.threads) == 1
     assert threading.get_ident() not in gate.threads
 
@@ -140,11 +140,11 @@ async def test_encoding_runs_in_one_thread_that_is_not_the_event_loops() -> None
 async def test_a_full_queue_turns_away_at_once() -> None:
     gate = Gate()
     async with running(gate, max_queue=2) as encoder:
-        first = await in_line(encoder, ["a"])
+        first = in_line(encoder, ["a"])
         await gate.wait_until_entered()
-        waiting = await in_line(encoder, ["b", "c"])
+        waiting = in_line(encoder, ["b", "c"])
         with pytest.raises(RoutingUnavailableError, match="queue is full"):
-            await encoder.encode("d")
+            encoder.submit("d")
         gate.open.set()
         assert len(await asyncio.gather(*first, *waiting)) == 3
 
@@ -152,13 +152,12 @@ async def test_a_full_queue_turns_away_at_once() -> None:
 async def test_a_caller_that_leaves_gives_up_its_place() -> None:
     gate = Gate()
     async with running(gate, max_queue=1) as encoder:
-        first = await in_line(encoder, ["a"])
+        first = in_line(encoder, ["a"])
         await gate.wait_until_entered()
-        (leaver,) = await in_line(encoder, ["b"])
+        (leaver,) = in_line(encoder, ["b"])
         leaver.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await leaver
-        stayer = await in_line(encoder, ["c"])
+        await asyncio.sleep(0)
+        stayer = in_line(encoder, ["c"])
         gate.open.set()
         await asyncio.gather(*first, *stayer)
     assert gate.batches == [["a"], ["c"]]
@@ -167,34 +166,51 @@ async def test_a_caller_that_leaves_gives_up_its_place() -> None:
 async def test_a_caller_that_leaves_a_running_batch_disturbs_nobody() -> None:
     gate = Gate()
     async with running(gate) as encoder:
-        leaver, stayer = await in_line(encoder, ["a", "bb"])
+        leaver, stayer = in_line(encoder, ["a", "bb"])
         await gate.wait_until_entered()
         leaver.cancel()
         gate.open.set()
         assert (await stayer)[0].tolist() == [2]
 
 
-async def test_a_late_encoder_is_given_up_and_newcomers_are_turned_away_at_once() -> None:
+async def until_late(encoder: BatchingEncoder) -> None:
+    """Return once newcomers are turned away because the running batch is over its time."""
+
+    async def is_late() -> bool:
+        try:
+            encoder.submit("probe").cancel()
+        except RoutingUnavailableError as error:
+            return "late" in str(error)
+        return False
+
+    await eventually(is_late)
+
+
+async def test_while_a_batch_is_over_its_time_newcomers_are_turned_away_at_once() -> None:
     gate = Gate()
     async with running(gate, timeout_s=0.05) as encoder:
-        with pytest.raises(RoutingUnavailableError, match="late"):
-            await encoder.encode("a")
-        # Long enough for the batch to be over its deadline on a busy machine too: it began a little after its caller.
-        await asyncio.sleep(0.25)
-        places = await in_line(encoder, ["b"])
-        assert places[0].done()
-        with pytest.raises(RoutingUnavailableError, match="late"):
-            await places[0]
+        slow = encoder.submit("a")
+        await gate.wait_until_entered()
+        await until_late(encoder)
         gate.open.set()
-        for _ in range(200):
-            await asyncio.sleep(0.01)
-            try:
-                row, _ = await encoder.encode("cc")
-            except RoutingUnavailableError:
-                continue
-            assert row.tolist() == [2]
-            return
-    raise AssertionError("the encoder did not come back")
+        # Late as it is, who has not left gets it; and then newcomers are welcome again.
+        assert (await slow)[0].tolist() == [1]
+        await asyncio.sleep(0)
+        assert (await encoder.submit("cc"))[0].tolist() == [2]
+
+
+async def test_who_has_waited_too_long_is_not_encoded() -> None:
+    gate = Gate()
+    async with running(gate, timeout_s=0.05) as encoder:
+        slow = encoder.submit("a")
+        await gate.wait_until_entered()
+        waiting = encoder.submit("b")
+        await until_late(encoder)
+        gate.open.set()
+        await slow
+        with pytest.raises(RoutingUnavailableError, match="late"):
+            await waiting
+    assert gate.batches == [["a"]]
 
 
 async def test_an_encoder_that_throws_fails_its_batch_and_no_other(caplog: Any) -> None:
@@ -206,8 +222,8 @@ async def test_an_encoder_that_throws_fails_its_batch_and_no_other(caplog: Any) 
     with caplog.at_level(logging.INFO):
         async with running(throws_on_bad) as encoder:
             with pytest.raises(RoutingUnavailableError, match=r"the encoder failed \(MemoryError\)"):
-                await encoder.encode("bad")
-            assert (await encoder.encode("good"))[0].tolist() == [4]
+                await encoder.submit("bad")
+            assert (await encoder.submit("good"))[0].tolist() == [4]
     assert [record.getMessage() for record in caplog.records] == ["encoder_failed"]
     assert "secret prompt" not in repr([record.__dict__ for record in caplog.records])
 
@@ -217,23 +233,22 @@ async def test_a_wrong_number_of_rows_is_a_failure(vectors: int, lost: int) -> N
     rows = np.zeros((vectors, 1), dtype=np.float32), np.zeros(lost, dtype=np.float32)
     async with running(lambda texts: rows) as encoder:
         with pytest.raises(RoutingUnavailableError, match="the encoder failed"):
-            await encoder.encode("a")
+            await encoder.submit("a")
 
 
 async def test_closing_turns_away_who_waits() -> None:
     gate = Gate()
     encoder = BatchingEncoder(lambda: gate, timeout_s=20.0, max_batch=1, max_queue=10)
     await encoder.start()
-    tasks = await in_line(encoder, ["a", "b"])
+    tasks = in_line(encoder, ["a", "b"])
     await gate.wait_until_entered()
     await encoder.aclose()
     gate.open.set()
     for task in tasks:
         with pytest.raises(RoutingUnavailableError, match="stopping"):
             await task
-    assert not encoder.is_ready
-    with pytest.raises(RoutingUnavailableError, match="not loaded"):
-        await encoder.encode("c")
+    with pytest.raises(RoutingUnavailableError, match="stopping"):
+        encoder.submit("c")
 
 
 async def test_an_encoder_that_does_not_load_says_so_and_can_be_closed() -> None:
@@ -243,7 +258,4 @@ async def test_an_encoder_that_does_not_load_says_so_and_can_be_closed() -> None
     encoder = BatchingEncoder(load, timeout_s=1.0, max_batch=1, max_queue=1)
     with pytest.raises(ModuleNotFoundError):
         await encoder.start()
-    assert not encoder.is_ready
-    with pytest.raises(RoutingUnavailableError, match="not loaded"):
-        await encoder.encode("a")
     await encoder.aclose()

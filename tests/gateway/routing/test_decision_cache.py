@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.routing.base import RankedModel, Ranking, RoutingRequest, RoutingUnavailableError
-from gateway.routing.batching import EncodeFunction
 from gateway.routing.decision_cache import WHOLE_CHARACTERS, DecisionCache, key_of
-from tests.gateway.routing.samples import Pool, bundle, learned, mapped, model, read_figures, router
+from router_core.tensors import FloatArray
+from tests.gateway.routing.samples import LocalEncoder, Pool, bundle, learned, mapped, model, router
 from tests.support.small_bundle import small_bundle
 
 RANKING = Ranking(
@@ -187,19 +187,18 @@ async def test_masks_and_health_apply_to_a_hit(tmp_path: Path) -> None:
 
 
 async def test_one_ask_of_many_requests_is_encoded_once(tmp_path: Path) -> None:
-    batches: list[int] = []
+    asked: list[str] = []
 
-    def load(*_: object) -> EncodeFunction:
-        def encode(texts: list[str]):  # type: ignore[no-untyped-def]
-            batches.append(len(texts))
-            return read_figures(texts)
-
-        return encode  # type: ignore[return-value]
+    class Slow(LocalEncoder):
+        async def encode(self, text: str) -> tuple[FloatArray, float]:
+            asked.append(text)
+            await asyncio.sleep(0)
+            return await super().encode(text)
 
     path = bundle(tmp_path / "bundle").path
-    policy = learned(mapped("a", "b", "c"), path, load_encoder=load, cache_entries=10)
+    policy = learned(mapped("a", "b", "c"), path, encoder=Slow(), cache_entries=10)
     await policy.start()
     rankings = await asyncio.gather(*(policy.rank(RoutingRequest(ask="0,1,0")) for _ in range(50)))
     await policy.aclose()
-    assert batches == [1]
+    assert asked == ["0,1,0"]
     assert {ranking.models[0].model for ranking in rankings} == {"b"}

@@ -1,10 +1,7 @@
 """The encoders for real: all-MiniLM-L6-v2 out of its package with torch, loaded once here, and an exported one."""
 
 import importlib.util
-import json
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +12,14 @@ import pytest
 from gateway.routing.base import RoutingRequest
 from gateway.routing.batching import EncodeFunction
 from gateway.routing.encoder import load_encoder
-from gateway.routing.router import Router, build_router
+from gateway.routing.router import Router
 from gateway.settings import EncoderSettings
-from gateway.state.memory import MemoryState
 from router_core.bundle import RouterBundle, SentenceEncoderSpec
 from router_core.encoder_files import PACKAGED_ENCODER, locate_encoder, weights_digest
 from router_core.encoder_text import CHARACTERS_PER_TOKEN, cut_text
 from router_core.errors import BundleError
 from router_core.tensors import FloatArray
-from tests.gateway.routing.samples import Pool, bundle, settings
+from tests.gateway.routing.samples import LocalEncoder, bundle, learned, model, router
 from tests.support.small_bundle import small_bundle
 
 THEMES = {"maths": "solve the equation for x", "code": "write a Python function", "travel": "a trip to Paris"}
@@ -129,13 +125,12 @@ def themed(tmp_path_factory: pytest.TempPathFactory, digest: str, encoders: dict
 
 
 @pytest.fixture
-async def themed_router(themed: RouterBundle) -> AsyncIterator[Router]:
-    models = [{"name": name, "router_name": name} for name in THEMES]
-    configured = settings(models, {"bundle": str(themed.path), "encoder": {"timeout_s": 30.0}})
-    router = build_router(configured, Pool(), MemoryState())
-    await router.start()
-    yield router
-    await router.aclose()
+async def themed_router(themed: RouterBundle, encoders: dict[str, EncodeFunction]) -> AsyncIterator[Router]:
+    models = [model(name, router_name=name) for name in THEMES]
+    made = router(models, learned(models, themed.path, encoder=LocalEncoder(encoders["right"])))
+    await made.start()
+    yield made
+    await made.aclose()
 
 
 async def test_a_real_bundle_routes_real_asks(themed: RouterBundle, themed_router: Router) -> None:
@@ -145,9 +140,9 @@ async def test_a_real_bundle_routes_real_asks(themed: RouterBundle, themed_route
         "code": "Implement quicksort in Python.",
         "travel": "Which hotels near the Eiffel Tower do you recommend?",
     }
-    for model, ask in asks.items():
+    for theme, ask in asks.items():
         decision = await themed_router.decide(RoutingRequest(ask=ask))
-        assert (decision.choice.model, decision.reason) == (model, "routed")
+        assert (decision.choice.model, decision.reason) == (theme, "routed")
         assert decision.bundle_digest == themed.digest
         assert decision.encode_s > 0
 
@@ -155,59 +150,6 @@ async def test_a_real_bundle_routes_real_asks(themed: RouterBundle, themed_route
 async def test_a_megabyte_is_routed(themed_router: Router) -> None:
     decision = await themed_router.decide(RoutingRequest(ask="solve the equation " * 50_000))
     assert (decision.choice.model, decision.reason) == ("maths", "routed")
-
-
-async def test_the_packages_absence_starts_a_router_that_falls_back(tmp_path: Path) -> None:
-    saved = bundle(
-        tmp_path / "bundle",
-        encoder=SentenceEncoderSpec(
-            name=str(tmp_path / "no-such-folder"), digest="0" * 64, dimensions=3, max_tokens=16
-        ),
-    )
-    models = [{"name": "a", "router_name": "llm-a"}, {"name": "d"}]
-    configured = settings(models, {"bundle": str(saved.path), "default_model": "d"})
-    router = build_router(configured, Pool(), MemoryState())
-    await router.start()
-    decision = await router.decide(RoutingRequest(ask="1,0,0"))
-    await router.aclose()
-    assert not router.is_ready
-    assert (decision.choice.model, decision.reason, decision.detail) == ("d", "fallback", "the encoder is not loaded")
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> RouterBundle:
-    """A bundle that carries a tiny exported encoder; skips where none can be made, except under CI."""
-    for name in ("sentence_transformers", "openvino"):
-        if importlib.util.find_spec(name) is None:
-            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{name} is not installed")
-    from tests.support.tiny_encoder import bundle_with, export_tiny_encoder
-
-    folder = tmp_path_factory.mktemp("exported")
-    spec = export_tiny_encoder(folder / "encoder", folder / "torch")
-    return bundle_with(folder / "bundle", spec, encoder_folder=folder / "encoder")
-
-
-def test_an_exported_encoder_routes_without_torch(exported: RouterBundle) -> None:
-    program = (
-        "import asyncio, json, sys\n"
-        "from pathlib import Path\n"
-        "from gateway.routing.base import RoutingRequest\n"
-        "from gateway.routing.learned import Learned\n"
-        "from gateway.settings import EncoderSettings, ModelSettings\n"
-        "entry = {'name': 'a', 'router_name': 'llm-a', 'replicas': [{'base_url': 'http://127.0.0.1:9/v1'}]}\n"
-        "async def main():\n"
-        "    policy = Learned([ModelSettings.model_validate(entry)], Path(sys.argv[1]), EncoderSettings())\n"
-        "    await policy.start()\n"
-        "    ranking = await policy.rank(RoutingRequest(ask='sort the words ' * 20))\n"
-        "    await policy.aclose()\n"
-        "    names = ('torch', 'transformers', 'sentence_transformers', 'openvino_telemetry')\n"
-        "    print(json.dumps([ranking.models[0].model, ranking.novelty, [n for n in names if n in sys.modules]]))\n"
-        "asyncio.run(main())\n"
-    )
-    ran = subprocess.run([sys.executable, "-c", program, str(exported.path)], capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    # 60 words, of which 14 are read beside two special tokens: novelty is half of what is lost.
-    assert json.loads(ran.stdout) == ["a", pytest.approx((1 - 14 / 60) / 2, abs=1e-5), []]
 
 
 def test_an_exported_encoder_runs_on_the_cpu_only(exported: RouterBundle) -> None:

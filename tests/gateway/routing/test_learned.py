@@ -1,8 +1,7 @@
 import asyncio
-import json
-import logging
 import math
 import threading
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.observability.logs import JsonFormatter
 from gateway.routing.base import NothingToRouteOnError, RoutingRequest, RoutingUnavailableError
-from gateway.routing.batching import EncodeFunction
 from gateway.routing.learned import Learned
+from gateway.routing.registry import build_policy
 from router_core.bundle import AbstentionSpec, CalibrationSpec
 from router_core.errors import BundleError
-from tests.gateway.routing.samples import bundle, learned, mapped, model
+from router_core.tensors import FloatArray
+from tests.gateway.routing.samples import LocalEncoder, bundle, learned, mapped, model, settings
 from tests.support.small_bundle import small_bundle
 
 
@@ -91,12 +90,13 @@ async def test_thresholds_come_under_the_public_names_of_served_models(tmp_path:
 
 
 async def test_a_features_bundle_needs_no_thread_and_no_encoder(tmp_path: Path) -> None:
-    def load(*_: object) -> EncodeFunction:
+    def open_encoder(_: object) -> LocalEncoder:
         raise AssertionError("a features bundle has its encoder in it")
 
-    policy = learned(mapped("a", "b"), small_bundle(tmp_path / "bundle").path, load_encoder=load)
+    policy = Learned(mapped("a", "b"), small_bundle(tmp_path / "bundle").path, open_encoder)
     await policy.start()
     assert policy.is_ready
+    assert policy.encoder_is_up is None
     before = threading.active_count()
     sums = await policy.rank(RoutingRequest(ask="2 + 2 = ?"))
     words = await policy.rank(RoutingRequest(ask="What is love?"))
@@ -163,33 +163,54 @@ async def test_many_requests_at_once_each_get_their_own_ranking(policy: Learned)
     assert [ranking.models[0].model for ranking in rankings] == names
 
 
-@pytest.mark.parametrize(
-    "error", [ModuleNotFoundError("No module named 'torch'"), RuntimeError("CUDA out of memory"), OSError("no folder")]
-)
-async def test_an_encoder_that_does_not_load_leaves_a_policy_that_is_not_ready(
-    tmp_path: Path, caplog: Any, error: Exception
-) -> None:
-    def load(*_: object) -> EncodeFunction:
-        raise error
+async def test_an_encoder_that_has_not_answered_leaves_a_policy_that_is_not_ready(tmp_path: Path) -> None:
+    class Down(LocalEncoder):
+        is_up = False
 
-    policy = learned(mapped("a"), bundle(tmp_path / "bundle").path, load_encoder=load)
-    with caplog.at_level(logging.INFO):
-        await policy.start()
-    assert not policy.is_ready
+        async def start(self) -> None:
+            return None
+
+        async def encode(self, text: str) -> tuple[FloatArray, float]:
+            raise RoutingUnavailableError("the encoder is not loaded")
+
+    policy = learned(mapped("a"), bundle(tmp_path / "bundle").path, encoder=Down())
+    await policy.start()
+    assert (policy.is_ready, policy.encoder_is_up) == (False, False)
     with pytest.raises(RoutingUnavailableError, match="the encoder is not loaded"):
         await policy.rank(RoutingRequest(ask="1,0,0"))
     await policy.aclose()
-    line = json.loads(JsonFormatter().format(caplog.records[0]))
-    assert line["event"] == "encoder_missing"
-    assert str(error) in line["error"]
 
 
-async def test_an_encoder_that_is_not_the_bundles_stops_the_start(tmp_path: Path) -> None:
-    def load(*_: object) -> EncodeFunction:
-        raise BundleError("other weights")
+async def test_what_was_kept_is_ranked_while_the_encoder_is_down(tmp_path: Path) -> None:
+    encoder = LocalEncoder()
+    policy = learned(mapped("a", "b", "c"), bundle(tmp_path / "bundle").path, encoder=encoder, cache_entries=10)
+    await policy.start()
+    known = await policy.rank(RoutingRequest(ask="1,0,0"))
+    encoder.encode = LocalEncoder(broken).encode  # type: ignore[method-assign]
+    assert (await policy.rank(RoutingRequest(ask="1,0,0"))).models == known.models
+    with pytest.raises(RoutingUnavailableError):
+        await policy.rank(RoutingRequest(ask="0,1,0"))
+    await policy.aclose()
 
-    policy = learned(mapped("a"), bundle(tmp_path / "bundle").path, load_encoder=load)
-    with pytest.raises(BundleError, match="other weights"):
+
+def broken(texts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+    raise MemoryError
+
+
+async def test_an_encoder_that_cannot_be_loaded_stops_the_start(tmp_path: Path) -> None:
+    class Refused(LocalEncoder):
+        async def start(self) -> None:
+            raise ConfigError("other weights")
+
+    policy = learned(mapped("a"), bundle(tmp_path / "bundle").path, encoder=Refused())
+    with pytest.raises(ConfigError, match="other weights"):
+        await policy.start()
+
+
+async def test_a_neural_encoder_without_a_process_stops_the_start(tmp_path: Path) -> None:
+    router = {"bundle": str(bundle(tmp_path / "bundle").path)}
+    policy = build_policy(settings([{"name": "a", "router_name": "llm-a"}], router))
+    with pytest.raises(ConfigError, match="only `gateway serve` starts"):
         await policy.start()
 
 
