@@ -35,6 +35,7 @@ from gateway.access.guard import build_guard
 from gateway.access.keys import new_key
 from gateway.access.store import FileKeyStore
 from gateway.app import build_app
+from gateway.control.live import Serving
 from gateway.http.body import read_body
 from gateway.http.decision_log import DecisionLog
 from gateway.http.endpoints import ENDPOINTS
@@ -180,17 +181,18 @@ async def _stages(settings: Settings, key: str, folder: Path, parts: AsyncExitSt
         routing_request(seen, endpoint, ANONYMOUS, named, is_routed=is_routed) for is_routed in (False, True)
     )
     record = Record(canned.PATH, request_id(named))
+    price = settings.models[0].price
+    record.serving = Serving(0, settings, pool, router, {MODELS[0]: price})
     record.request, record.seen = auto, seen
     decision = record.decision = await router.decide(auto)
     record.answering, record.attempts, record.status = decision.choice, 1, 200
     record.body_read = record.sent_upstream = record.began
     record.usage = Usage(60, 50)
-    price = settings.models[0].price
     walk = Walk(canned.Upstream(), 1.0)
     sink = DecisionSink(folder, max_file_bytes=10**6, max_files=2, metrics=metrics)
     parts.push_async_callback(sink.aclose)
     sink.start()
-    decisions = DecisionLog(sink, settings)
+    decisions = DecisionLog(sink, settings.decisions)
     quiet, loud = (Report(metrics, logs_access=logs) for logs in (False, True))
 
     async def admit() -> None:

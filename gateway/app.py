@@ -22,6 +22,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.access.guard import Guard, build_guard
+from gateway.cache.response_cache import ResponseCache, build_response_cache
 from gateway.control.live import Live, Serving
 from gateway.errors import GatewayError
 from gateway.http.api import build_api
@@ -63,6 +64,7 @@ class Gateway:
         live: Live,
         metrics: Metrics,
         decision_sink: DecisionSink | None,
+        cache: ResponseCache | None,
         drain: Drain,
         drains_on_signal: bool,
     ) -> None:
@@ -75,6 +77,7 @@ class Gateway:
         self._live = live
         self._metrics = metrics
         self._decision_sink = decision_sink
+        self._cache = cache
         self._drain = drain
         self._signals = _StopSignals(drain) if drains_on_signal else None
         self.start_error: GatewayError | RouterCoreError | None = None
@@ -110,7 +113,10 @@ class Gateway:
             # A part that fails to stop does not keep the others from stopping.
             if self._decision_sink is not None:
                 stack.push_async_callback(self._decision_sink.aclose)
-            for part in (self._state, self._upstream, self._guard, self._servers, self._live.serving.router):
+            stack.push_async_callback(self._state.aclose)
+            if self._cache is not None:
+                stack.push_async_callback(self._cache.aclose)
+            for part in (self._upstream, self._guard, self._servers, self._live.serving.router):
                 stack.push_async_callback(part.aclose)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -198,6 +204,7 @@ def build_app(
     guard = build_guard(settings, state)
     drain = Drain(settings.server.shutdown_grace_s)
     decision_sink = _decision_sink(settings, metrics)
+    cache = build_response_cache(settings, state, metrics)
     api = build_api(
         guard=guard,
         live=live,
@@ -214,9 +221,10 @@ def build_app(
         report=Report(
             metrics,
             logs_access=settings.log.access,
-            decision_log=None if decision_sink is None else DecisionLog(decision_sink, settings),
+            decision_log=None if decision_sink is None else DecisionLog(decision_sink, settings.decisions),
         ),
         drain=drain,
+        cache=cache,
     )
     return Gateway(
         edge,
@@ -228,6 +236,7 @@ def build_app(
         live=live,
         metrics=metrics,
         decision_sink=decision_sink,
+        cache=cache,
         drain=drain,
         drains_on_signal=drains_on_signal,
     )

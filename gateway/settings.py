@@ -21,6 +21,8 @@ HeaderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 KeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 COST_OPTIONS: Mapping[CostUnit, str] = MappingProxyType({"price": "price", "seconds": "seconds_per_token"})
 """The option of a model that `router.cost_unit` weighs it by."""
+ANONYMOUS_KEY: Literal["anonymous"] = "anonymous"
+"""In `cache.keys`: whoever asks where no key is asked for."""
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 
@@ -261,6 +263,21 @@ class LogSettings(_Section):
     access: bool = Field(True, description="One line per request, without prompts or keys.")
 
 
+class CacheSettings(_Section):
+    """The exact response cache: a key's repeated request is answered from what the model said to it before."""
+
+    keys: tuple[KeyId | Literal["anonymous"], ...] = Field(
+        (),
+        description="Ids of the keys whose answers are kept, each apart from the others, sampled ones too; `anonymous` "
+        "where no keys are asked for. Empty: nothing is kept.",
+    )
+    ttl_s: float = Field(3600.0, gt=0, description="How long an answer is kept.")
+    max_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="Memory of a worker for answers; in Redis, its own `maxmemory` holds."
+    )
+    max_entry_bytes: int = Field(256 * 1024, ge=1, description="A larger answer is not kept.")
+
+
 class DecisionsSettings(_Section):
     """The decision log: one line of JSON per routing decision and how it ended, to learn from."""
 
@@ -291,6 +308,7 @@ class Settings(_Section):
     state: StateSettings = Field(default_factory=StateSettings, description="Where shared state lives.")
     upstream: UpstreamSettings = Field(default_factory=UpstreamSettings, description="Deadlines and health.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logs.")
+    cache: CacheSettings = Field(default_factory=CacheSettings, description="The exact response cache.")
     decisions: DecisionsSettings = Field(default_factory=DecisionsSettings, description="The decision log.")
 
     @model_validator(mode="after")
@@ -344,6 +362,19 @@ class Settings(_Section):
             "random": (model.name for model in self.models),
         }
         return frozenset({*ranked[router.policy], router.default_model, router.abstain_to})
+
+    @model_validator(mode="after")
+    def _cache_has_its_keys(self) -> Self:
+        keys, has_keys = set(self.cache.keys), self.access.require_keys
+        _refuse(
+            not keys or (has_keys and ANONYMOUS_KEY not in keys) or (not has_keys and keys == {ANONYMOUS_KEY}),
+            "cache.keys: give ids of keys where access.require_keys is true, else `anonymous` alone",
+        )
+        _refuse(
+            self.cache.max_entry_bytes <= self.cache.max_bytes,
+            "cache.max_entry_bytes: an answer cannot be larger than cache.max_bytes",
+        )
+        return self
 
     @model_validator(mode="after")
     def _is_safe_to_serve(self) -> Self:

@@ -79,7 +79,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     outcome: how the request ended, an outcome of gateway/observability/metrics.py.
     error: code of the error that the client was told; None without one.
     is_stream: the answer was an event stream.
-    is_cached: the answer came from the response cache; its tokens and cost were spent earlier.
+    is_cached: the answer had been given to an earlier request; nothing was asked or spent for this one.
     input_tokens, output_tokens: as the model's server counted them; None where it did not.
     cost: of those tokens, in the currency of the model's price; None without price or counts.
     overhead_s: the gateway's own time, from the body's last byte to the last sending upstream.

@@ -6,7 +6,6 @@ kept only with `ask: text`. Runs after the answer's last byte, so nobody waits f
 
 import hashlib
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.http.endpoints import ENDPOINTS
@@ -15,7 +14,7 @@ from gateway.http.record import Record
 from gateway.observability.decision_sink import DecisionSink
 from gateway.routing.base import Decision
 from gateway.routing.session import session_digest
-from gateway.settings import CostUnit, PriceSettings, Settings
+from gateway.settings import DecisionsSettings
 from router_core.decisions import Candidate, DecisionRecord
 
 
@@ -30,20 +29,17 @@ class _Ask:
 class DecisionLog:
     """Hands records to `sink`."""
 
-    def __init__(self, sink: DecisionSink, settings: Settings) -> None:
+    def __init__(self, sink: DecisionSink, settings: DecisionsSettings) -> None:
         self._sink = sink
-        self._kind = settings.decisions.ask
-        self._max_ask_characters = settings.decisions.max_ask_characters
-        self._policy: str = settings.router.policy
-        self._cost_unit: CostUnit = settings.router.cost_unit
-        self._prices: Mapping[str | None, PriceSettings | None] = {model.name: model.price for model in settings.models}
+        self._kind = settings.ask
+        self._max_ask_characters = settings.max_ask_characters
 
     def finished(self, record: Record, duration_s: float) -> None:
         """Log the request's decision, if it got one."""
-        decision, request, seen, usage = record.decision, record.request, record.seen, record.usage
-        if decision is None or request is None or seen is None:
+        serving, decision, request, seen = record.serving, record.decision, record.request, record.seen
+        if serving is None or decision is None or request is None or seen is None:
             return
-        price = self._prices.get(record.model)
+        router, price, usage = serving.settings.router, serving.prices.get(record.model), record.usage
         ask = self._ask(request.ask or read_ask(seen, ENDPOINTS[record.endpoint]))
         session_id = request.headers.get("x-session-id")
         self._sink.add(
@@ -59,7 +55,7 @@ class DecisionLog:
                 ask_sha256=ask.sha256,
                 ask_characters=ask.characters,
                 is_ask_truncated=ask.is_truncated,
-                policy=self._policy,
+                policy=router.policy,
                 bundle_digest=decision.bundle_digest,
                 reason=decision.reason,
                 detail=decision.detail,
@@ -71,13 +67,13 @@ class DecisionLog:
                 novelty=decision.novelty,
                 quality=decision.quality,
                 max_cost=request.dial.cap,
-                cost_unit=self._cost_unit,
+                cost_unit=router.cost_unit,
                 attempts=record.attempts,
                 status=record.status,
                 outcome=record.outcome,
                 error=record.error_code,
                 is_stream=record.is_stream,
-                is_cached=False,
+                is_cached=record.response_cache in ("hit", "joined"),
                 input_tokens=None if usage is None else usage.input_tokens,
                 output_tokens=None if usage is None else usage.output_tokens,
                 cost=None if usage is None or price is None else usage.cost(price),

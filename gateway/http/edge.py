@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.access.base import Principal
 from gateway.access.guard import Guard
-from gateway.control.live import Live
+from gateway.cache.response_cache import Found, ResponseCache, Turn
+from gateway.control.live import Live, Serving
 from gateway.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
@@ -31,13 +32,14 @@ from gateway.http.drain import Drain
 from gateway.http.endpoints import ENDPOINTS, Endpoint, StreamEnd
 from gateway.http.failures import refusal_of
 from gateway.http.headers import header_map, request_id
-from gateway.http.peek import peek, routing_request
+from gateway.http.peek import Peek, peek, routing_request
 from gateway.http.record import Record
 from gateway.http.relay import read_answer, relay_stream
 from gateway.http.report import Report
 from gateway.http.responder import Responder
 from gateway.http.walk import Walk
 from gateway.http.watch import ClientLeftError, Watch
+from gateway.routing.base import Decision
 from gateway.settings import Settings
 from gateway.upstream.base import UpstreamAnswer
 
@@ -64,7 +66,7 @@ class _Call(msgspec.Struct, frozen=True):
 
 
 class Edge:
-    """The ASGI callable. `others` serves what is not inference."""
+    """The ASGI callable. `others` serves what is not inference; `cache` is None where nobody asks for one."""
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class Edge:
         walk: Walk,
         report: Report,
         drain: Drain,
+        cache: ResponseCache | None = None,
     ) -> None:
         self._others = others
         self._server = settings.server
@@ -85,6 +88,7 @@ class Edge:
         self._walk = walk
         self._report = report
         self._drain = drain
+        self._cache = cache
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -153,22 +157,70 @@ class Edge:
         seen = peek(body)
         record.is_stream = seen.is_stream and endpoint.ends is not None
         is_routed = seen.model in serving.router.aliases
-        record.seen = seen
+        record.serving, record.seen = serving, seen
         record.request = request = routing_request(seen, endpoint, principal, call.headers, is_routed=is_routed)
         self._report.parsed(record)
         decide = serving.router.decide(request) if is_routed else serving.router.pin(seen.model, request)
         record.decision = decision = await decide
+        if self._cache is None:
+            await self._asked(call, serving, decision, seen)
+        else:
+            await self._cached(self._cache, call, serving, decision, seen)
+
+    async def _cached(
+        self, cache: ResponseCache, call: _Call, serving: Serving, decision: Decision, seen: Peek
+    ) -> None:
+        record, model = call.record, decision.choice.model
+        question = cache.question(
+            key_id=record.key_id,
+            path=call.endpoint.path,
+            model=model,
+            served_name=serving.pool.served_name(model),
+            headers=call.headers,
+            fields=seen.fields,
+        )
+        if question is None:
+            await self._asked(call, serving, decision, seen)
+            return
+        found = await cache.find(question)
+        if isinstance(found, Found):
+            record.response_cache, record.answering = found.use, decision.choice
+            await self._replayed(call, found.answer)
+            return
+        record.response_cache = "miss"
+        with found:
+            await self._asked(call, serving, decision, seen, found)
+
+    async def _asked(
+        self, call: _Call, serving: Serving, decision: Decision, seen: Peek, turn: Turn | None = None
+    ) -> None:
+        """Have a model answer; what it says is copied for `turn` if it may be kept."""
+        record, endpoint = call.record, call.endpoint
         with await self._walk.open(serving.pool, decision, seen, endpoint, call.headers, record) as answer:
             self._report.answering(record)
+            if record.model != decision.choice.model or answer.status != 200:
+                turn = None
             if answer.status >= 400:
                 await self._refused(call, answer)
             elif endpoint.ends is not None and seen.is_stream:
-                await self._streamed(call, answer, endpoint.ends)
+                await self._streamed(call, answer, endpoint.ends, turn)
             else:
                 body, record.usage = await read_answer(answer, self._upstream.max_answer_bytes)
+                if turn is not None:
+                    turn.add(body)
+                    turn.complete()
                 record.status = answer.status
                 head = [_JSON, *record.headers(serving.prices.get(record.model))]
                 await call.responder.whole(answer.status, head, body)
+
+    async def _replayed(self, call: _Call, body: bytes) -> None:
+        record, responder = call.record, call.responder
+        record.status = 200
+        if record.is_stream:
+            await responder.begin(200, [*_STREAM, *record.headers()])
+            await responder.end(body)
+        else:
+            await responder.whole(200, [_JSON, *record.headers()], body)
 
     async def _refused(self, call: _Call, answer: UpstreamAnswer) -> None:
         record, refusal = call.record, await refusal_of(answer)
@@ -176,8 +228,10 @@ class Edge:
         head = [_JSON, *record.headers(), *refusal.headers, *_no_retry(record)]
         await call.responder.whole(refusal.status, _distinct(head), refusal.body)
 
-    async def _streamed(self, call: _Call, answer: UpstreamAnswer, ends: StreamEnd) -> None:
+    async def _streamed(self, call: _Call, answer: UpstreamAnswer, ends: StreamEnd, turn: Turn | None) -> None:
         record, responder = call.record, call.responder
+        if turn is not None:
+            responder.copy_to = turn.add
 
         async def begin() -> None:
             record.status = answer.status
@@ -187,6 +241,8 @@ class Edge:
         ending = await relay_stream(answer, responder, begin, ends=ends, max_event_bytes=self._upstream.max_event_bytes)
         record.usage = ending.usage
         record.outcome = "stream_error" if ending.is_error else "ok"
+        if turn is not None and not ending.is_error:
+            turn.complete()
         await responder.end()
 
     async def _failed(self, error: GatewayError, call: _Call) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+from gateway.control.live import Serving
 from gateway.errors import GatewayError
 from gateway.http.peek import Peek
 from gateway.http.usage import Usage
-from gateway.routing.base import Decision, RankedModel, Reason, RoutingRequest
+from gateway.routing.base import CacheUse, Decision, RankedModel, Reason, RoutingRequest
 from gateway.routing.costs import shown_cost
 from gateway.settings import PriceSettings
 
@@ -27,10 +28,12 @@ class Record(msgspec.Struct):
     sent_upstream: float | None = None
     first_token_s: float | None = None
     key_id: str | None = None
+    serving: Serving | None = None
     seen: Peek | None = None
     request: RoutingRequest | None = None
     is_stream: bool = False
     decision: Decision | None = None
+    response_cache: CacheUse | None = None
     answering: RankedModel | None = None
     attempts: int = 0
     usage: Usage | None = None
@@ -77,6 +80,8 @@ class Record(msgspec.Struct):
         found = [("x-request-id", self.request_id), *self.limit_headers]
         if self.decision is not None:
             found += self._decision_headers(self.decision)
+        if self.response_cache is not None:
+            found.append(("x-gateway-cache", self.response_cache))
         if self.overhead_s is not None:
             found.append(("x-gateway-overhead-ms", f"{self.overhead_s * 1000:.2f}"))
         if price is not None and self.usage is not None:

@@ -4,7 +4,7 @@ A server holds an answer back while the client's side is full. Without a deadlin
 its model busy for ever.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from starlette.types import Message, Send
 
@@ -13,13 +13,17 @@ from gateway.http.watch import ClientLeftError
 
 
 class Responder:
-    """One answer. `has_begun` once the head is out, `is_over` once the last byte is."""
+    """One answer. `has_begun` once the head is out, `is_over` once the last byte is.
+
+    `copy_to`, if it is set, is called with every part that is written.
+    """
 
     def __init__(self, send: Send, stall_timeout_s: float) -> None:
         self._send = send
         self._stall_timeout_s = stall_timeout_s
         self.has_begun = False
         self.is_over = False
+        self.copy_to: Callable[[bytes], None] | None = None
 
     async def begin(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         """Send the head. Raises ClientLeftError, as the others do."""
@@ -29,6 +33,8 @@ class Responder:
 
     async def write(self, body: bytes) -> None:
         """Send a part of the body."""
+        if self.copy_to is not None:
+            self.copy_to(body)
         await self._sent({"type": "http.response.body", "body": body, "more_body": True})
 
     async def end(self, body: bytes = b"") -> None:

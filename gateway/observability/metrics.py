@@ -41,6 +41,8 @@ OUTCOMES: Final = ("ok", "client_error", "upstream_error", "stream_error", "clie
 STAGES: Final = ("parse", "encode", "score", "upstream")
 DIRECTIONS: Final = ("input", "output")
 DEPENDENCIES: Final = ("redis", "encoder")
+ResponseCacheUse = Literal["hit", "miss", "joined", "stored"]
+RESPONSE_CACHE_USES: Final[tuple[ResponseCacheUse, ...]] = get_args(ResponseCacheUse)
 DecisionLoss = Literal["queue_full", "disk_full", "unwritable"]
 DECISION_LOSSES: Final[tuple[DecisionLoss, ...]] = get_args(DecisionLoss)
 STATUSES: Final = (200, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 499, 500, 501, 502, 503, 504)
@@ -86,6 +88,13 @@ class Metrics:
             ["result"],
         )
         self._cached = {use: cached.open(use) for use in CACHE_USES}
+        responses = self._counter(
+            "gateway_response_cache_total",
+            "Requests of keys with a response cache: answered from it (hit), with an answer that was being given to "
+            "another (joined) or by the model (miss); answers stored.",
+            ["result"],
+        )
+        self._response_cached = {use: responses.open(use) for use in RESPONSE_CACHE_USES}
         self._overhead = self._histogram(
             "gateway_overhead_seconds",
             "Time a request spent in one stage: parse, encode and score are the gateway's own.",
@@ -170,6 +179,10 @@ class Metrics:
     def looked_up(self, use: CacheUse) -> None:
         """Count one look into the decision cache."""
         self._cached[use].count += 1
+
+    def response_cached(self, use: ResponseCacheUse) -> None:
+        """Count one use of the response cache."""
+        self._response_cached[use].count += 1
 
     def overhead(self, stage: str, seconds: float) -> None:
         """Record the time that one request spent in `stage`."""

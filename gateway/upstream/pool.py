@@ -63,6 +63,10 @@ class Pool:
         for balancing in self._balancing.values():
             yield from balancing.replicas
 
+    def served_name(self, model: str) -> str:
+        """The name that the servers of a configured model know it by."""
+        return self._balancing[model].replicas[0].served_name
+
     def is_healthy(self, model: str) -> bool:
         """True if at least one replica of the model answers."""
         balancing = self._balancing.get(model)

@@ -71,6 +71,13 @@ def test_a_whole_document(tmp_path: Path) -> None:
         ),
         ({"decisions": {"path": "log", "max_files": 2}, "server": {"workers": 2}}, "decisions.max_files: "),
         ({"decisions": {"ask": "all"}}, "decisions.ask: "),
+        ({"cache": {"keys": ["0123456789abcdef"]}}, "cache.keys: "),
+        ({"cache": {"keys": ["me"]}}, "cache.keys"),
+        (
+            {"cache": {"keys": ["anonymous"]}, "access": {"require_keys": True, "keys_file": "k"}},
+            "cache.keys: ",
+        ),
+        ({"cache": {"max_bytes": 2000, "max_entry_bytes": 2001}}, "cache.max_entry_bytes: "),
         (
             {"models": [{"name": "alpha", "replicas": [{**REPLICA, "api_key": "${NOT_SET}"}]}]},
             "variable NOT_SET is not",
