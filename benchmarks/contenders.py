@@ -99,11 +99,10 @@ def encoded_by_features(encoded: Encoded, questions: Sequence[str]) -> FloatArra
 
 def minilm_vectors(sides: Sides, encoder: SentenceEncoder, cache: Path) -> Vectors:
     """Embed both sides with the frozen sentence encoder, or read them from `cache`."""
-    began = time.monotonic()
-    train = cached_embeddings(encoder, sides.train.questions, cache=cache, label="train")
-    test = cached_embeddings(encoder, sides.test.questions, cache=cache, label="test")
+    train, train_s = cached_embeddings(encoder, sides.train.questions, cache=cache, label="train")
+    test, test_s = cached_embeddings(encoder, sides.test.questions, cache=cache, label="test")
     size = sum(parameter.numel() * parameter.element_size() for parameter in encoder.model.parameters())
-    return Vectors(MINILM, Encoded(encoder.spec, train), test, size, time.monotonic() - began)
+    return Vectors(MINILM, Encoded(encoder.spec, train), test, size, train_s + test_s)
 
 
 def compete(contender: Contender, sides: Sides, vectors: Vectors, seeds: Sequence[int]) -> Result:
