@@ -48,6 +48,7 @@ from gateway.http.responder import Responder
 from gateway.http.usage import Usage
 from gateway.http.walk import Walk
 from gateway.http.watch import Watch
+from gateway.ids import hex_ids
 from gateway.observability.decision_sink import DecisionSink
 from gateway.observability.logs import configure
 from gateway.observability.metrics import Metrics
@@ -180,7 +181,8 @@ async def _stages(settings: Settings, key: str, folder: Path, parts: AsyncExitSt
     pinned, auto = (
         routing_request(seen, endpoint, ANONYMOUS, named, is_routed=is_routed) for is_routed in (False, True)
     )
-    record = Record(canned.PATH, request_id(named))
+    fresh_ids = hex_ids(32)
+    record = Record(canned.PATH, request_id(named, fresh_ids))
     price = settings.models[0].price
     record.serving = Serving(0, settings, pool, router, {MODELS[0]: price})
     record.request, record.seen = auto, seen
@@ -224,7 +226,7 @@ async def _stages(settings: Settings, key: str, folder: Path, parts: AsyncExitSt
         await relay_stream(canned.streamed_answer(), responder, begin, ends="done", max_event_bytes=10**6)
 
     return [
-        Stage("headers", _plain(lambda: request_id(header_map(raw)))),
+        Stage("headers", _plain(lambda: request_id(header_map(raw), fresh_ids))),
         Stage("admission: key and limit", admit),
         Stage("body", body),
         Stage("watch", watch),

@@ -39,6 +39,7 @@ from gateway.http.report import Report
 from gateway.http.responder import Responder
 from gateway.http.walk import Walk
 from gateway.http.watch import ClientLeftError, Watch
+from gateway.ids import hex_ids
 from gateway.routing.base import Decision
 from gateway.settings import Settings
 from gateway.upstream.base import UpstreamAnswer
@@ -51,6 +52,7 @@ _STREAM = (
     ("cache-control", "no-cache"),
     ("x-accel-buffering", "no"),
 )
+REQUEST_ID_DIGITS = 32
 _logger = logging.getLogger(__name__)
 
 
@@ -88,6 +90,7 @@ class Edge:
         self._walk = walk
         self._report = report
         self._drain = drain
+        self._fresh_ids = hex_ids(REQUEST_ID_DIGITS)
         self._cache = cache
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +99,7 @@ class Edge:
             await self._others(scope, receive, send)
             return
         headers = header_map(scope["headers"])
-        identity = request_id(headers)
+        identity = request_id(headers, self._fresh_ids)
         endpoint = ENDPOINTS.get(scope["path"])
         if endpoint is None:
             await self._others(scope, receive, _with_request_id(send, identity))

@@ -4,9 +4,8 @@ A client's credentials, cookies, forwarding and hop-by-hop headers never reach a
 client. Values that could split a header or blow one up are dropped.
 """
 
-import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from gateway.upstream.base import Replica
 
@@ -28,10 +27,10 @@ def header_map(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return headers
 
 
-def request_id(headers: Mapping[str, str]) -> str:
-    """The caller's `x-request-id` if it is safe to repeat in headers and logs, else a fresh one."""
+def request_id(headers: Mapping[str, str], fresh: Iterator[str]) -> str:
+    """The caller's `x-request-id` if it is safe to repeat in headers and logs, else a `fresh` one."""
     given = headers.get("x-request-id")
-    return given if given is not None and _SAFE_REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+    return given if given is not None and _SAFE_REQUEST_ID.fullmatch(given) else next(fresh)
 
 
 def upstream_headers(headers: Mapping[str, str], request_id: str, replica: Replica) -> dict[str, str]:

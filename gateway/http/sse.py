@@ -19,7 +19,6 @@ _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _RESPONSE_ENDS: Final = frozenset({"response.completed", "response.failed", "response.incomplete"})
 # What an end marker's event must hold somewhere; looked for before anything is parsed.
 _HINT: Final[dict[StreamEnd, tuple[bytes, ...]]] = {
-    "done": (b"[DONE]",),
     "message_stop": (b"message_stop",),
     "response": tuple(sorted(kind.encode() for kind in _RESPONSE_ENDS)),
 }
@@ -69,10 +68,10 @@ def events_data(block: bytes) -> Iterator[bytes]:
 
 def is_ended_by(block: bytes, ends: StreamEnd) -> bool:
     """True if one of the block's events is the stream's end marker."""
+    if ends == "done":
+        return b"[DONE]" in block and any(data.strip() == b"[DONE]" for data in events_data(block))
     if not any(hint in block for hint in _HINT[ends]):
         return False
-    if ends == "done":
-        return any(data.strip() == b"[DONE]" for data in events_data(block))
     kinds = {_kind(data) for data in events_data(block)}
     return "message_stop" in kinds if ends == "message_stop" else not kinds.isdisjoint(_RESPONSE_ENDS)
 

@@ -9,12 +9,13 @@ Leaves out: trying the candidates. The edge walks down them when a model cannot 
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import msgspec
 
 from gateway.errors import ModelNotFoundError, PermissionDeniedError
+from gateway.ids import hex_ids
 from gateway.observability.logs import log_event
 from gateway.routing.abstention import Abstention
 from gateway.routing.base import (
@@ -38,6 +39,7 @@ from gateway.routing.weighing import Weighing
 from gateway.settings import ModelSettings, Settings
 from gateway.state.base import State
 
+DECISION_ID_DIGITS = 16
 _logger = logging.getLogger(__name__)
 _NO_RANKING = Ranking(())
 _ALL_ALLOWED = Masked((), ())
@@ -62,11 +64,6 @@ class _Verdict(msgspec.Struct, frozen=True):
     propensity: float = 1.0
 
 
-def new_decision_id() -> str:
-    """Sixteen random hex digits."""
-    return os.urandom(8).hex()
-
-
 class Router:
     """Turns a request into a decision. `build_router` makes one from the settings."""
 
@@ -84,7 +81,7 @@ class Router:
         costs: Costs,
         quality: float = 1.0,
         abstention: Abstention | None = None,
-        new_id: Callable[[], str] = new_decision_id,
+        new_id: Callable[[], str] | None = None,
     ) -> None:
         self.aliases = frozenset(aliases)
         self._models = tuple(models)
@@ -102,7 +99,7 @@ class Router:
         others = [model.name for model in self._models if model.name in self._routable - {default_model}]
         self._declared = tuple(RankedModel(name) for name in (default_model, *others))
         self._unpriced = costs.unknown_among(self._routable)
-        self._new_id = new_id
+        self._new_id = new_id or partial(next, hex_ids(DECISION_ID_DIGITS))
 
     @property
     def is_ready(self) -> bool:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.http.headers import header_map, kept_headers, request_id, upstream_headers
+from gateway.ids import hex_ids
 from gateway.upstream.base import Replica
 
 REPLICA = Replica("alpha", 0, "http://127.0.0.1:1/v1", None, "alpha")
@@ -14,7 +15,7 @@ ANY_VALUE = st.text(st.characters(max_codepoint=255), max_size=200)
 def test_nothing_unsafe_is_taken_from_a_client(value: str) -> None:
     """F30: control characters, CR/LF and non-ASCII never reach an upstream header or a request id."""
     headers = {"x-request-id": value, "traceparent": value, "accept": value}
-    sent = upstream_headers(headers, request_id(headers), REPLICA)
+    sent = upstream_headers(headers, request_id(headers, hex_ids(32)), REPLICA)
     assert all(part.isascii() and part.isprintable() for part in sent.values())
 
 
@@ -30,5 +31,5 @@ def test_a_header_that_stands_twice_is_joined() -> None:
 
 
 def test_a_safe_request_id_is_kept_and_others_are_replaced_by_fresh_ones() -> None:
-    assert request_id({"x-request-id": "abc-1.2:3_4"}) == "abc-1.2:3_4"
-    assert request_id({}) != request_id({})
+    assert request_id({"x-request-id": "abc-1.2:3_4"}, hex_ids(32)) == "abc-1.2:3_4"
+    assert request_id({}, hex_ids(32)) != request_id({}, hex_ids(32))
