@@ -6,8 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.load.programs import BuildError, Programs, build_programs
 from benchmarks.sides import ROUTERDC_TASKS, Sides, read_routerdc
 from tests.benchmarks.samples import BEST, MODELS, TEST_ROWS, TRAIN_ROWS, WORDS
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    """Both C programs; without gcc the tests that need them are skipped."""
+    try:
+        return build_programs(tmp_path_factory.mktemp("load"))
+    except BuildError as error:
+        if "gcc is not here" in str(error):
+            pytest.skip(str(error))
+        raise
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Both clients, on both event loops: the gateway's own, and aiohttp's as the reference for how one behaves."""
+"""Clients to test, on both event loops."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -6,13 +6,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import uvloop
 
-from gateway.settings import UpstreamSettings
-from gateway.upstream.base import Replica, Upstream, UpstreamAnswer
+from gateway.upstream.base import Upstream
 from gateway.upstream.client import HttpUpstream
-from tests.support.aiohttp_upstream import AiohttpUpstream
-
-SETTINGS = UpstreamSettings(connect_timeout_s=0.3, first_byte_timeout_s=0.6, idle_timeout_s=0.3)
-CLIENTS: dict[str, Callable[[UpstreamSettings], Upstream]] = {"own": HttpUpstream, "aiohttp": AiohttpUpstream}
+from tests.support.upstreams import CLIENTS, SETTINGS
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -32,22 +28,3 @@ async def own() -> AsyncIterator[HttpUpstream]:
     client = HttpUpstream(SETTINGS)
     yield client
     await client.aclose()
-
-
-async def post(
-    upstream: Upstream, port: int, body: bytes = b"{}", *, root: str = "http://127.0.0.1", **headers: str
-) -> UpstreamAnswer:
-    """Send to the server at `port`, and wait for the head."""
-    replica = Replica("alpha", 0, f"{root}:{port}/v1", None, "alpha")
-    return await upstream.send(replica, method="POST", url=f"{replica.base_url}/x", headers=headers, body=body)
-
-
-async def read(answer: UpstreamAnswer) -> bytes:
-    """The whole body; the exchange is let go however it ends."""
-    whole = b""
-    try:
-        while chunk := await answer.read():
-            whole += chunk
-        return whole
-    finally:
-        answer.close()

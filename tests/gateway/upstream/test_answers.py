@@ -14,8 +14,8 @@ import pytest
 from gateway.errors import UpstreamDisconnectedError, UpstreamError, UpstreamIdleTimeoutError, UpstreamProtocolError
 from gateway.upstream.base import Upstream
 from gateway.upstream.connection import MAX_HEAD_BYTES
-from tests.gateway.upstream.conftest import CLIENTS, SETTINGS, post
 from tests.support.raw_server import RawServer, raw_server, reset
+from tests.support.upstreams import CLIENTS, SETTINGS, post
 
 OK = b"HTTP/1.1 200 OK\r\n"
 WHOLE = OK + b"content-length: 2\r\n\r\nok"

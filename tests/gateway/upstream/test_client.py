@@ -21,9 +21,9 @@ from gateway.errors import (
 )
 from gateway.upstream.base import Replica, Upstream, UpstreamAnswer
 from gateway.upstream.client import HttpUpstream
-from tests.gateway.upstream.conftest import SETTINGS, post, read
 from tests.support.mock_vllm import MockVllm, free_port
 from tests.support.raw_server import RawServer, Serve, raw_server
+from tests.support.upstreams import SETTINGS, post, read
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 

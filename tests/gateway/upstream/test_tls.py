@@ -8,9 +8,9 @@ import pytest
 
 from gateway.errors import UpstreamConnectError, UpstreamIdleTimeoutError
 from gateway.upstream.client import HttpUpstream
-from tests.gateway.upstream.conftest import SETTINGS, post, read
 from tests.support.certificate import Certificate, make_certificate
 from tests.support.raw_server import RawServer, raw_server
+from tests.support.upstreams import SETTINGS, post, read
 
 LARGE = b"x" * 3_000_000
 # A handshake on a busy machine is no test of the connect deadline.
