@@ -193,9 +193,12 @@ class Exchange:
         return UpstreamFirstByteTimeoutError(f"model {self._model!r} did not begin to answer in time")
 
     async def _woken_by(self, when: float) -> None:
-        assert self._carrier is not None  # noqa: S101 - without one there is an error or an end, and no wait
+        carrier = self._carrier
+        if carrier is None:
+            # Let go: there is an error or an end already.
+            return
         self._wait_until = when
-        self._carrier.look_by(min(when, self._total_by))
+        carrier.look_by(min(when, self._total_by))
         self._waiter = self._loop.create_future()
         try:
             await self._waiter

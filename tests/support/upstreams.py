@@ -1,4 +1,4 @@
-"""Both clients towards the models, the gateway's own and aiohttp's as the reference for how one behaves; what to ask them."""
+"""Both clients towards the models: the gateway's own, and aiohttp's as the reference for how one behaves."""
 
 from collections.abc import Callable
 
