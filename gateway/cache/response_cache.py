@@ -81,14 +81,16 @@ class ResponseCache:
 
     async def find(self, question: Question) -> "Found | Turn":
         """A kept answer, or the turn to ask the model."""
-        name = question.name
+        name, deadline = question.name, None
         while not question.is_fresh:
             turn = self._turns.get(name)
             if turn is None:
                 turn = self._turns[name] = Turn(self, name)
                 return await self._looked_up(turn)
+            if deadline is None:
+                deadline = asyncio.get_running_loop().time() + self._patience_s
             try:
-                async with asyncio.timeout(self._patience_s):
+                async with asyncio.timeout_at(deadline):
                     await turn.over.wait()
             except TimeoutError:
                 break
@@ -129,8 +131,8 @@ class ResponseCache:
 
     async def _stored(self, turn: "Turn", answer: bytes) -> None:
         try:
-            await self._store.put(turn.name, answer)
-            self._metrics.response_cached("stored")
+            if await self._store.put(turn.name, answer):
+                self._metrics.response_cached("stored")
         finally:
             self.end(turn)
 
@@ -164,32 +166,34 @@ class Turn:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.answer is None:
-            # No error: an answer that is not for keeping. Not the gateway's own error: the client has left.
-            self._give_up(has_failed=error is None or isinstance(error, GatewayError))
+        if self.answer is not None or self.has_failed:
+            return
+        if error is None or isinstance(error, GatewayError):
+            self.give_up()
+        else:
+            # The client has left: nothing speaks against another try.
+            self._cache.end(self)
 
     def add(self, part: bytes) -> None:
-        """The next part of the answer; one that grows too large is let go, and nobody waits for it any longer."""
+        """The next part of the answer; one that grows too large is let go."""
+        if self.has_failed:
+            return
         self._size += len(part)
-        if self._is_small:
-            self._parts.append(part)
-        else:
-            self._parts.clear()
-            self._give_up(has_failed=True)
+        self._parts.append(part)
+        if self._size > self._cache.max_entry_bytes:
+            self.give_up()
 
     def complete(self) -> None:
         """The answer is whole: give it to those who wait, and keep it."""
-        if self._is_small:
+        if not self.has_failed:
             self.answer = b"".join(self._parts)
             self.over.set()
             self._cache.keep(self, self.answer)
 
-    @property
-    def _is_small(self) -> bool:
-        return self._size <= self._cache.max_entry_bytes
-
-    def _give_up(self, *, has_failed: bool) -> None:
-        self.has_failed = self.has_failed or has_failed
+    def give_up(self) -> None:
+        """No answer for keeping will come: let those who wait ask for themselves."""
+        self.has_failed = True
+        self._parts.clear()
         self._cache.end(self)
 
 

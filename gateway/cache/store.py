@@ -23,8 +23,8 @@ class AnswerStore(Protocol):
     async def get(self, name: str) -> bytes | None:
         """The answer; None if there is none, or none that can be had now."""
 
-    async def put(self, name: str, answer: bytes) -> None:
-        """Keep an answer, if that can be done."""
+    async def put(self, name: str, answer: bytes) -> bool:
+        """Keep an answer; False if that cannot be done now."""
 
 
 class MemoryAnswers:
@@ -49,14 +49,15 @@ class MemoryAnswers:
         self._answers.move_to_end(name)
         return answer
 
-    async def put(self, name: str, answer: bytes) -> None:
-        """Keep an answer and let others go for it."""
+    async def put(self, name: str, answer: bytes) -> bool:
+        """Keep an answer and let others go for it; False if it is larger than the whole store."""
         if name in self._answers:
             self._drop(name)
         self._answers[name] = (self._clock() + self._ttl_s, answer)
         self._bytes += len(answer) + ENTRY_OVERHEAD_BYTES
         while self._bytes > self._max_bytes:
             self._drop(next(iter(self._answers)))
+        return name in self._answers
 
     def _drop(self, name: str) -> None:
         _, answer = self._answers.pop(name)
@@ -77,9 +78,10 @@ class SharedAnswers:
         except StateUnavailableError:
             return None
 
-    async def put(self, name: str, answer: bytes) -> None:
-        """Keep an answer; a store that is down is passed over."""
+    async def put(self, name: str, answer: bytes) -> bool:
+        """Keep an answer; False while the store is down."""
         try:
             await self._state.put(f"answer:{name}", answer, self._ttl_s)
         except StateUnavailableError:
-            return
+            return False
+        return True

@@ -31,6 +31,7 @@ class _Line(msgspec.Struct):
     reason: str | None
     detail: str | None
     cache: str | None
+    response_cache: str | None
     decision_id: str | None
     stream: bool
     attempts: int
@@ -71,6 +72,7 @@ def _line(record: Record, duration_s: float) -> _Line:
         record.reason,
         decision.detail or None if decision is not None else None,
         decision.cache if decision is not None else None,
+        record.response_cache,
         decision.decision_id if decision is not None else None,
         record.is_stream,
         record.attempts,

@@ -6,7 +6,7 @@ kept only with `ask: text`. Runs after the answer's last byte, so nobody waits f
 
 import hashlib
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.http.endpoints import ENDPOINTS
 from gateway.http.peek import read_ask
@@ -18,8 +18,7 @@ from gateway.settings import DecisionsSettings
 from router_core.decisions import Candidate, DecisionRecord
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
+class _Ask(NamedTuple):
     text: str | None
     sha256: str | None
     characters: int
@@ -101,7 +100,9 @@ def _candidates(decision: Decision) -> tuple[Candidate, ...]:
     for entry in decision.candidates:
         entries.setdefault(entry.model, entry)
     found = [
-        Candidate(entry.model, entry.confidence, entry.cost, masks.get(entry.model), entry.is_pending)
-        for entry in entries.values()
+        Candidate(name, entry.confidence, entry.cost, masks.get(name), entry.is_pending)
+        for name, entry in entries.items()
     ]
-    return (*found, *(Candidate(name, masked=why) for name, why in masks.items() if name not in entries))
+    if masks:
+        found += [Candidate(name, masked=why) for name, why in masks.items() if name not in entries]
+    return tuple(found)

@@ -201,7 +201,8 @@ class Edge:
         record, endpoint = call.record, call.endpoint
         with await self._walk.open(serving.pool, decision, seen, endpoint, call.headers, record) as answer:
             self._report.answering(record)
-            if record.model != decision.choice.model or answer.status != 200:
+            if turn is not None and (record.model != decision.choice.model or answer.status != 200):
+                turn.give_up()
                 turn = None
             if answer.status >= 400:
                 await self._refused(call, answer)

@@ -308,4 +308,5 @@ def test_workers_share_answers_through_redis_and_lose_only_hits_with_it(
             answer = ask(client, chat())
             assert (answer.status_code, told(answer)) == (200, "miss")
             assert json.loads(answer.content)["choices"]
+        assert metric(one, "gateway_response_cache_total", result="stored") == 2
     assert len(mock_vllm.seen()) == 5

@@ -195,6 +195,23 @@ async def test_those_who_wait_have_the_answer_before_the_first_ones_client_does(
     assert await cache.find(ASKED) == Found(b"answer", "hit")
 
 
+async def test_those_who_wait_are_let_go_as_soon_as_nothing_will_come() -> None:
+    cache, _ = make()
+    for hopeless in (lambda turn: turn.give_up(), lambda turn: turn.add(bytes(101))):
+        with await turn_of(cache.find(ASKED)) as turn:
+            waiter = asyncio.create_task(cache.find(ASKED))
+            await settle()
+            hopeless(turn)
+            with await turn_of(waiter):
+                pass
+            # Whoever comes later may begin a turn for all again.
+            with await turn_of(cache.find(ASKED)) as later:
+                assert later is not turn
+            turn.add(b"more")
+            turn.complete()
+    assert isinstance(await cache.find(ASKED), Turn)
+
+
 async def test_nobody_waits_for_ever() -> None:
     cache, _ = make(patience_s=0.01)
     model = Model()
@@ -277,9 +294,10 @@ async def test_nothing_is_left_behind_whatever_happens() -> None:
 
 async def test_closing_waits_for_what_is_being_stored() -> None:
     class Slow(MemoryAnswers):
-        async def put(self, name: str, answer: bytes) -> None:
-            await asyncio.sleep(0.01)
-            await super().put(name, answer)
+        async def put(self, name: str, answer: bytes) -> bool:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            return await super().put(name, answer)
 
     store = Slow(ttl_s=10.0, max_bytes=10**6)
     cache, _ = make(store)

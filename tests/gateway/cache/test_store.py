@@ -56,24 +56,24 @@ async def test_a_later_answer_takes_the_place_of_an_earlier_one() -> None:
 async def test_it_never_holds_more_than_it_may(puts: list[tuple[str, int]]) -> None:
     answers = memory(room=2, size=500)
     for name, size in puts:
-        await answers.put(name, bytes(size))
+        is_kept = await answers.put(name, bytes(size))
         held = [len(found) for one in "abcdef" if (found := await answers.get(one)) is not None]
         assert sum(held) + len(held) * ENTRY_OVERHEAD_BYTES <= 2 * (500 + ENTRY_OVERHEAD_BYTES)
-        assert (await answers.get(name) is not None) == (size <= 1000 + ENTRY_OVERHEAD_BYTES)
+        assert (await answers.get(name) is not None) == is_kept == (size <= 1000 + ENTRY_OVERHEAD_BYTES)
 
 
 @pytest.mark.redis
 async def test_redis_keeps_answers_for_their_time_and_is_missed_quietly(own_redis_server: RedisServer) -> None:
     first, second = (RedisState(own_redis_server.url, 1.0) for _ in range(2))
     try:
-        await SharedAnswers(first, ttl_s=100.0).put("a", b"data: 1\n\n\x00\xff")
+        assert await SharedAnswers(first, ttl_s=100.0).put("a", b"data: 1\n\n\x00\xff")
         answers = SharedAnswers(second, ttl_s=100.0)
         assert await answers.get("a") == b"data: 1\n\n\x00\xff"
         assert await answers.get("b") is None
         assert own_redis_server.command("TTL", "gateway:answer:a") in {b":100\r\n", b":99\r\n"}
         own_redis_server.kill()
         assert await answers.get("a") is None
-        await answers.put("a", b"2")
+        assert not await answers.put("a", b"2")
     finally:
         await first.aclose()
         await second.aclose()
