@@ -102,13 +102,15 @@ class ModelSettings(_Section):
 
 
 class EncoderSettings(_Section):
-    """How the query encoder that the bundle names is run."""
+    """How the query encoder that the bundle names is run, in one process for all workers."""
 
     device: str = Field("cpu", description="Torch device of the encoder.")
     threads: int = Field(1, ge=1, description="Intra-op threads; a second one rarely helps on a busy host.")
     timeout_s: float = Field(2.0, gt=0, description="A later embedding is given up and the default model answers.")
     max_batch: int = Field(32, ge=1, description="Most queries encoded together.")
-    max_queue: int = Field(256, ge=1, description="Queries waiting beyond this go to the default model at once.")
+    max_queue: int = Field(
+        256, ge=1, description="Queries that wait, of all workers; more go to the default model at once."
+    )
 
 
 class RouterSettings(_Section):

@@ -65,10 +65,12 @@ class EncoderSupervisor:
 
     def __init__(self, settings: Settings, listener: socket.socket) -> None:
         self._listener = listener
-        self._command = [sys.executable, "-m", _MODULE, "--listener", str(listener.fileno())]
+        self._command = [sys.executable, "-P", "-m", _MODULE, "--listener", str(listener.fileno())]
         self._command += ["--settings", settings.router.encoder.model_dump_json(), "--log-level", settings.log.level]
-        # The threads that the encoder may use are all there are, whichever library it brings.
         self._environment = os.environ | {
+            # Modules are found where this process finds them: the same gateway, wherever it was started from.
+            "PYTHONPATH": os.pathsep.join(place or os.getcwd() for place in sys.path),
+            # The threads that the encoder may use are all there are, whichever library it brings.
             "OMP_NUM_THREADS": str(settings.router.encoder.threads),
             "TOKENIZERS_PARALLELISM": "false",
         }

@@ -14,8 +14,10 @@ from gateway.app import build_app
 from gateway.errors import ConfigError
 from gateway.settings import Settings
 from gateway.settings_file import load_settings
+from tests.gateway.routing.samples import bundle as neural_bundle
 from tests.support.gateway_client import CHAT, chat, metric, model_section, running_gateway, settings_with
 from tests.support.mock_vllm import MockVllm
+from tests.support.serving import serving
 from tests.support.settings import make_settings, settings_document, write_settings
 from tests.support.small_bundle import small_bundle
 
@@ -105,6 +107,21 @@ def test_an_ask_that_was_ranked_before_is_a_hit(tmp_path: Path, mock_vllm: MockV
         assert [answer.headers["x-gateway-decision-cache"] for answer in answers] == ["miss", "hit", "hit"]
         counted = [metric(client, "gateway_decision_cache_total", result=use) for use in ("hit", "miss", "joined")]
         assert counted == [2, 1, 0]
+
+
+def test_without_its_encoder_a_gateway_serves_and_is_not_ready(tmp_path: Path, mock_vllm: MockVllm) -> None:
+    saved = neural_bundle(tmp_path / "bundle")
+    models = [model_section(name, mock_vllm, router_name=f"llm-{name[0]}") for name in ("alpha", "beta")]
+    settings = make_settings(models=models, router={"bundle": str(saved.path), "default_model": "beta"})  # type: ignore[arg-type]
+    app = build_app(settings, encoder_socket=tmp_path / "none")
+    with serving(app) as url, httpx.Client(base_url=url, timeout=30) as client:
+        answer = client.post(CHAT, json=chat("auto"))
+        assert (answer.status_code, answer.headers["x-gateway-route-reason"]) == (200, "fallback")
+        assert answer.headers["x-gateway-model"] == "beta"
+        ready = client.get("/readyz")
+        assert ready.status_code == 503
+        assert (ready.json()["router_ready"], ready.json()["encoder_up"]) == (False, False)
+        assert metric(client, "gateway_dependency_up", dependency="encoder") == 0
 
 
 def test_a_part_that_cannot_start_is_told_in_one_line(tmp_path: Path) -> None:

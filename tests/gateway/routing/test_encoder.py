@@ -1,7 +1,10 @@
 """The encoders for real: all-MiniLM-L6-v2 out of its package with torch, loaded once here, and an exported one."""
 
 import importlib.util
+import json
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -150,6 +153,22 @@ async def test_a_real_bundle_routes_real_asks(themed: RouterBundle, themed_route
 async def test_a_megabyte_is_routed(themed_router: Router) -> None:
     decision = await themed_router.decide(RoutingRequest(ask="solve the equation " * 50_000))
     assert (decision.choice.model, decision.reason) == ("maths", "routed")
+
+
+def test_an_exported_encoder_runs_without_torch(exported: RouterBundle) -> None:
+    program = (
+        "import json, sys\n"
+        "from gateway.routing.encoder import load_encoder\n"
+        "from gateway.settings import EncoderSettings\n"
+        "from router_core.bundle import load_bundle\n"
+        "vectors, lost = load_encoder(load_bundle(sys.argv[1]), EncoderSettings())(['sort the words ' * 20])\n"
+        "names = ('torch', 'transformers', 'sentence_transformers', 'openvino_telemetry')\n"
+        "print(json.dumps([vectors.shape, float(lost[0]), [name for name in names if name in sys.modules]]))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, str(exported.path)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    # 60 words, of which 14 are read beside two special tokens.
+    assert json.loads(ran.stdout) == [[1, 16], pytest.approx(1 - 14 / 60, abs=1e-5), []]
 
 
 def test_an_exported_encoder_runs_on_the_cpu_only(exported: RouterBundle) -> None:

@@ -31,6 +31,7 @@ from tests.gateway.routing.test_batching import Gate
 from tests.support.encoder_host import encoder_pids
 from tests.support.eventually import eventually
 
+ROOT = Path(__file__).parents[3]
 PATIENT = EncoderSettings(timeout_s=20.0)
 
 
@@ -187,9 +188,17 @@ async def test_one_that_is_stuck_is_not_waited_for_and_is_used_again(exported: R
                 return client.is_up
 
             await eventually(is_up)
-            await client.encode("add")
+
+            async def is_encoded() -> bool:
+                try:
+                    await client.encode("add")
+                except RoutingUnavailableError:  # late again: the machine is busy
+                    return False
+                return True
+
+            await eventually(is_encoded)
             assert new_pids(before) == [pid]
-    assert changes == [True, False, True]
+    assert changes[:3] == [True, False, True]
 
 
 BAD = [
@@ -241,7 +250,10 @@ def test_without_a_worker_that_asks_there_is_no_process_and_nothing_is_left() ->
     assert not path.parent.exists()
 
 
-def test_a_killed_gateway_takes_its_encoder_along(exported: RouterBundle) -> None:
+def test_a_killed_gateway_takes_its_encoder_along(exported: RouterBundle, tmp_path: Path) -> None:
+    # The folder it is started from holds something of the same name, which is nobody's business.
+    (tmp_path / "gateway").mkdir()
+    (tmp_path / "gateway" / "__init__.py").write_text("raise SystemExit('the wrong gateway')", encoding="utf-8")
     program = (
         "import asyncio, sys\n"
         "from gateway.routing.base import EncoderAddress\n"
@@ -260,8 +272,9 @@ def test_a_killed_gateway_takes_its_encoder_along(exported: RouterBundle) -> Non
         "with encoder_process(settings) as path:\n"
         "    asyncio.run(main(path, settings))\n"
     )
-    command = [sys.executable, "-c", program, str(exported.path), learned_settings().model_dump_json()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+    command = [sys.executable, "-P", "-c", program, str(exported.path), learned_settings().model_dump_json()]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "True []\n"
         (pid,) = encoder_pids(parent.pid)
