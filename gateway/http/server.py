@@ -16,7 +16,8 @@ from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.http.drain import LAST_WORDS_S
 
@@ -26,6 +27,7 @@ BACKLOG: Final = 2048
 READY: Final = b"ready"
 # Net allocations between two looks of the collector at young objects; the library's 700 is less than a burst holds.
 COLLECTOR_THRESHOLD: Final = 50_000
+_CONTINUE: Final = b"HTTP/1.1 100 "
 
 
 def server_config(app: ASGIApp) -> uvicorn.Config:
@@ -147,8 +149,59 @@ class _Connection(HttpToolsProtocol):
     """One client's connection. `on_closed`, if there is one, hears when it has closed."""
 
     on_closed: Callable[[], None] | None = None
+    _output: "_Output | None" = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         if self.on_closed is not None:
             self.on_closed()
+
+    def on_response_complete(self) -> None:
+        if self._output is not None:
+            self._output.flush()
+            self._output = None
+        super().on_response_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        output = self._output = _Output(self.transport)
+        cycle.transport = output  # type: ignore[assignment]
+        super()._start_asgi_task(cycle, app)
+
+
+class _Output:
+    """What one answer is written to: its head waits for the first of its body, and both leave in one system call.
+
+    ASGI leaves the head to wait. A segment of its own would also wake the client for nothing that it can use.
+    """
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        # Empty until there is a head, None once it has left.
+        self._head: bytes | None = b""
+
+    def write(self, data: bytes) -> None:
+        """Write an interim response or a part of the body; keep the head."""
+        if self._head:
+            self._transport.writelines((self._head, data))
+            self._head = None
+        elif self._head is None or data.startswith(_CONTINUE):
+            self._transport.write(data)
+        else:
+            self._head = data
+
+    def flush(self) -> None:
+        """Write a head that no body follows."""
+        if self._head:
+            self._transport.write(self._head)
+            self._head = None
+
+    def close(self) -> None:
+        """Close the connection once all is written."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """True once the connection is closed or is being closed."""
+        return self._transport.is_closing()

@@ -9,21 +9,14 @@ from typing import Any
 
 import uvicorn
 
+from gateway.http.server import server_config
+
 
 @contextlib.contextmanager
 def serving(app: Any) -> Iterator[str]:
     """The root URL while the app serves; its lifespan has begun, and has ended after the block."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="httptools",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=2,
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
