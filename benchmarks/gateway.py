@@ -14,6 +14,7 @@ benchmarks/real_vllm.py is.
 
 import argparse
 import contextlib
+import datetime
 import os
 import socket
 import sys
@@ -148,8 +149,8 @@ def free_port() -> int:
 
 
 def say(line: str) -> None:
-    """Progress, at once."""
-    print(line, file=sys.stderr, flush=True)
+    """Progress, at once and with the time of day."""
+    print(f"{datetime.datetime.now():%H:%M:%S} {line}", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -31,8 +31,8 @@ FIRST_BYTE_CHUNKS, FIRST_BYTE_INTERVAL_S = 2, 0.010
 WARM_UP_S = 0.4
 REPEATED_ASKS = 16
 IDLE_STREAMS, IDLE_REPEATS = 1000, 3
-# Long enough to be idle, short enough that a gateway which notices by writing that its client left does so.
-IDLE_INTERVAL_S = 15.0
+# Rare enough to be idle, often enough that a gateway which notices by writing that its client left does so.
+IDLE_CHUNKS, IDLE_INTERVAL_S = 1000, 15.0
 SETTLE_TIMEOUT_S = 20.0
 DIRECT = "direct"
 
@@ -226,7 +226,7 @@ def _held(bench: Bench, process: GatewayProcess, target: Target) -> tuple[float,
     run_load(bench.programs.load_generator, target, concurrency=BUSY, seconds=5, requests=4 * BUSY)
     before = process.memory_kib()
     connections = len(bench.mock.callers())
-    bench.mock.stream(chunks=2, interval_s=IDLE_INTERVAL_S)
+    bench.mock.stream(chunks=IDLE_CHUNKS, interval_s=IDLE_INTERVAL_S)
     found = []
     for _ in range(IDLE_REPEATS):
         with held_streams(bench.programs.load_generator, target, streams=IDLE_STREAMS) as held:

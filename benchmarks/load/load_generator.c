@@ -180,6 +180,7 @@ static void finish(connection *c, const char *fault) {
   uint64_t now = now_us();
   waiting--;
   c->is_waiting = 0;
+  held -= hold_mode && c->last_event_us;
   if (!fault && c->status != 200) fault = "status ";
   if (!fault && c->is_sse && !c->is_done) fault = "a stream ended without [DONE]";
   if (!fault) {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.load.generator import NUMBER, LoadError, LoadResult, Target, run_load
+from benchmarks.load.generator import NUMBER, LoadError, LoadResult, Target, held_streams, run_load
 from benchmarks.load.programs import Programs
 from tests.support.scripted_server import ScriptedServer, scripted_server
 
@@ -137,6 +137,15 @@ async def test_a_run_ends_with_its_time_and_waits_for_what_is_under_way(programs
     assert result.errors == 0
     assert result.answers == len(server.bodies) > 3
     assert result.answers_per_s == pytest.approx(result.answers / 0.2, rel=0.2)
+
+
+async def test_a_stream_that_has_ended_is_not_held(programs: Programs, bodies: Path) -> None:
+    def held_of(port: int) -> int:
+        with held_streams(programs.load_generator, Target(port, bodies), streams=6) as held:
+            return held()
+
+    async with scripted_server(lambda number: [STREAM + DONE if number % 3 == 0 else STREAM]) as server:
+        assert await asyncio.to_thread(held_of, server.port) == 4
 
 
 def test_a_file_without_a_body_is_refused(programs: Programs, tmp_path: Path) -> None:
