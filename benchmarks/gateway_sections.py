@@ -50,7 +50,7 @@ def render(rows: Sequence[Row], origin: str, *, rounds: int, seconds: float, loa
         "### Start, memory and size",
         size_table(rows),
         "### What was switched on",
-        paragraph("Access logs are off everywhere. `-`: it has none, or it is off."),
+        paragraph("Access logs are off everywhere, and so is our response cache. `-`: it has none, or it is off."),
         features_table(rows),
         *_faults(rows),
         "### Targets",
