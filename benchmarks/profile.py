@@ -31,11 +31,13 @@ from uvicorn.server import ServerState
 from benchmarks import canned
 from benchmarks.sample_bundle import sample_bundle
 from gateway.access.base import ANONYMOUS
-from gateway.access.guard import build_guard
+from gateway.access.guard import Guard
+from gateway.access.keyring import Keyring
 from gateway.access.keys import new_key
-from gateway.access.store import FileKeyStore
 from gateway.app import build_app
+from gateway.control.document import ControlDocument
 from gateway.control.live import Serving
+from gateway.control.store import FileControlStore, build_control_store
 from gateway.http.body import read_body
 from gateway.http.decision_log import DecisionLog
 from gateway.http.endpoints import ENDPOINTS
@@ -150,14 +152,15 @@ async def _settings(folder: Path) -> tuple[Settings, str]:
     """Settings with keys, limits, prices and a bundle, and a key that they admit."""
     bundle = sample_bundle(folder / "bundle", MODELS)
     key = new_key("profile", requests_per_minute=10**9)
-    await FileKeyStore(folder / "keys.json").save(key.record)
+    await FileControlStore(folder / "control.json").save(ControlDocument(version=1, keys=(key.record,)))
     replicas = [{"base_url": "http://127.0.0.1:1/v1"}]
     price = {"input_per_million_tokens": 0.1, "output_per_million_tokens": 0.2}
     document = {
         "version": 1,
         "models": [{"name": name, "router_name": name, "replicas": replicas, "price": price} for name in MODELS],
         "router": {"policy": "learned", "bundle": bundle.path, "default_model": MODELS[-1]},
-        "access": {"require_keys": True, "keys_file": folder / "keys.json"},
+        "access": {"require_keys": True},
+        "control": {"file": folder / "control.json"},
     }
     return Settings.model_validate(document), key.text
 
@@ -165,13 +168,15 @@ async def _settings(folder: Path) -> tuple[Settings, str]:
 async def _stages(settings: Settings, key: str, folder: Path, parts: AsyncExitStack) -> list[Stage]:
     """Every stage on its own; the decision log goes to `folder`, and `parts` close what was started."""
     endpoint, state, metrics = ENDPOINTS[canned.PATH], MemoryState(), Metrics(MODELS)
-    guard = build_guard(settings, state)
+    keyring = Keyring()
+    keyring.replace((await build_control_store(settings, state).load()).keys)
+    guard = Guard(keyring, state, settings)
     servers = Servers(settings.upstream, canned.Upstream(), metrics)
     pool = servers.pool(settings.models)
     servers.use(pool)
     router = build_router(settings, pool, state)
     forgetful = build_router(_forgetting(settings), pool, state)
-    for part in (guard, router, forgetful):
+    for part in (router, forgetful):
         await part.start()
     await servers.check()
     content = canned.body(MODELS[0])

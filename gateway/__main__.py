@@ -1,4 +1,4 @@
-"""The command line: `gateway serve | validate | keys | config-docs`.
+"""The command line: `gateway serve | validate | keys | models | bundle | config-docs`.
 
 Exit status 0 when all went well, 2 with one line on standard error when the configuration, the bundle or the machine
 does not allow it. A server that is told to stop (SIGTERM, Ctrl-C) finishes what runs and exits 0.
@@ -17,9 +17,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gateway.access import cli as keys_cli
 from gateway.app import build_app, run_server, serve_worker
 from gateway.config_docs import config_page
+from gateway.control import cli as control_cli
 from gateway.errors import ConfigError, GatewayError
 from gateway.http.server import AnnouncingServer, server_config
 from gateway.observability.logs import configure
@@ -54,18 +54,22 @@ def _parser() -> argparse.ArgumentParser:
     validate = commands.add_parser("validate", help="check a configuration and print what it means")
     validate.add_argument("--config", type=Path, required=True, help="the configuration file")
     validate.set_defaults(run=_validate)
-    keys = commands.add_parser("keys", help="create, list and revoke API keys")
-    keys_cli.add_arguments(keys)
-    keys.set_defaults(run=keys_cli.run)
+    control_cli.add_keys(commands.add_parser("keys", help="create, list and revoke API keys"))
+    control_cli.add_models(commands.add_parser("models", help="list, add and remove models"))
+    control_cli.add_bundle(commands.add_parser("bundle", help="set the router bundle"))
     docs = commands.add_parser("config-docs", help="print docs/config.md")
     docs.set_defaults(run=_config_docs)
     return parser
 
 
 def _validate(options: argparse.Namespace) -> int:
-    settings = load_settings(options.config)
+    settings, version = control_cli.in_effect(load_settings(options.config))
     mapping = check_mapping(settings)
     print(redacted(settings), end="")
+    if version is None:
+        print("# the control document cannot be read now: Redis does not answer")
+    elif version > 0:
+        print(f"# with version {version} of the control document over it")
     for line in mapping:
         print(f"# {line}")
     return 0
@@ -79,7 +83,7 @@ def _config_docs(_: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in ("host", "port", "workers") if getattr(options, name) is not None}
     settings = _with_server(load_settings(options.config), given)
-    check_mapping(settings)
+    check_mapping(control_cli.in_effect(settings)[0])
     configure(settings.log.level, sys.stderr)
     # What uvicorn says of its own comings and goings, the gateway says itself.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

@@ -21,10 +21,16 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.access.guard import Guard, build_guard
+from gateway.access.guard import Guard
+from gateway.access.keyring import Keyring
 from gateway.cache.response_cache import ResponseCache, build_response_cache
+from gateway.control.changes import Control
+from gateway.control.document import ControlDocument
+from gateway.control.follower import Follower
 from gateway.control.live import Live, Serving
+from gateway.control.store import build_control_store
 from gateway.errors import GatewayError
+from gateway.http.admin import Admin
 from gateway.http.api import build_api
 from gateway.http.decision_log import DecisionLog
 from gateway.http.drain import Drain
@@ -35,7 +41,8 @@ from gateway.http.walk import Walk
 from gateway.observability.decision_sink import DecisionSink
 from gateway.observability.logs import configure, log_event
 from gateway.observability.metrics import Metrics
-from gateway.routing.base import EncoderAddress
+from gateway.routing.base import EncoderAddress, Policy
+from gateway.routing.registry import build_policy
 from gateway.routing.router import build_router
 from gateway.settings import PriceSettings, Settings
 from gateway.state.base import State
@@ -60,8 +67,8 @@ class Gateway:
         state: State,
         upstream: Upstream,
         servers: Servers,
-        guard: Guard,
         live: Live,
+        follower: Follower,
         metrics: Metrics,
         decision_sink: DecisionSink | None,
         cache: ResponseCache | None,
@@ -73,8 +80,8 @@ class Gateway:
         self._state = state
         self._upstream = upstream
         self._servers = servers
-        self._guard = guard
         self._live = live
+        self._follower = follower
         self._metrics = metrics
         self._decision_sink = decision_sink
         self._cache = cache
@@ -95,12 +102,8 @@ class Gateway:
             self._decision_sink.start()
         if self._settings.state.redis_url is not None:
             self._metrics.dependency_up("redis", await self._state.ping())
-        await self._guard.start()
-        router = self._live.serving.router
-        await self._servers.start()
-        await router.start()
+        await self._follower.start()
         self._metrics.start()
-        self._metrics.bundle(router.bundle_digest, self._settings.router.policy)
         if self._signals is not None:
             self._signals.listen()
 
@@ -116,7 +119,7 @@ class Gateway:
             stack.push_async_callback(self._state.aclose)
             if self._cache is not None:
                 stack.push_async_callback(self._cache.aclose)
-            for part in (self._upstream, self._guard, self._servers, self._live.serving.router):
+            for part in (self._upstream, self._servers, self._live, self._follower):
                 stack.push_async_callback(part.aclose)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -193,24 +196,39 @@ def build_app(
     state = build_state(settings, on_change=lambda is_up: metrics.dependency_up("redis", is_up))
     upstream = upstream or HttpUpstream(settings.upstream)
     servers = Servers(settings.upstream, upstream, metrics)
-    pool = servers.pool(settings.models)
     encoder = None
     if encoder_socket is not None:
         encoder = EncoderAddress(encoder_socket, on_change=lambda is_up: metrics.dependency_up("encoder", is_up))
-    router = build_router(settings, pool, state, encoder)
-    prices: dict[str | None, PriceSettings | None] = {model.name: model.price for model in settings.models}
-    live = Live(Serving(0, settings, pool, router, prices))
-    servers.use(pool)
-    guard = build_guard(settings, state)
-    drain = Drain(settings.server.shutdown_grace_s)
+    keyring = Keyring() if settings.access.require_keys else None
+    guard = Guard(keyring, state, settings)
     decision_sink = _decision_sink(settings, metrics)
     cache = build_response_cache(settings, state, metrics)
+
+    def build(settings: Settings, policy: Policy | None) -> Serving:
+        pool = servers.pool(settings.models)
+        prices: dict[str | None, PriceSettings | None] = {model.name: model.price for model in settings.models}
+        router = build_router(settings, pool, state, policy or build_policy(settings, encoder))
+        return Serving(0, settings, pool, router, prices)
+
+    def on_switch(serving: Serving, document: ControlDocument | None) -> None:
+        metrics.serve(serving.version, [model.name for model in serving.settings.models])
+        metrics.bundle(serving.router.bundle_digest, serving.settings.router.policy)
+        if keyring is not None and document is not None:
+            keyring.replace(document.keys)
+
+    live = Live(settings, build=build, servers=servers, on_switch=on_switch)
+    store = build_control_store(settings, state)
+    follower = Follower(store, live, metrics, settings.control.poll_interval_s)
+    drain = Drain(settings.server.shutdown_grace_s)
     api = build_api(
         guard=guard,
         live=live,
         metrics=metrics,
         drain=drain,
         started_at=int(time.time()),
+    )
+    Admin(guard=guard, control=Control(settings, store), follower=follower, live=live, server=settings.server).add_to(
+        api
     )
     edge = Edge(
         api,
@@ -232,8 +250,8 @@ def build_app(
         state=state,
         upstream=upstream,
         servers=servers,
-        guard=guard,
         live=live,
+        follower=follower,
         metrics=metrics,
         decision_sink=decision_sink,
         cache=cache,

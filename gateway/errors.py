@@ -7,6 +7,7 @@
     │   ├── BodyTooLargeError           413 invalid_request_error body_too_large
     │   ├── UnsupportedEncodingError    415 invalid_request_error unsupported_encoding
     │   ├── BodyTimeoutError            408 invalid_request_error body_timeout
+    │   ├── VersionConflictError        412 invalid_request_error version_conflict
     │   ├── UnknownPathError            404 invalid_request_error unknown_path
     │   └── MethodNotAllowedError       405 invalid_request_error method_not_allowed
     ├── AuthenticationError             401 authentication_error  invalid_api_key
@@ -109,6 +110,12 @@ class BodyTimeoutError(RequestError):
     """The body did not arrive within `server.body_timeout_s`."""
 
     status, code = 408, "body_timeout"
+
+
+class VersionConflictError(RequestError):
+    """The control document has another version than the change was made for."""
+
+    status, code = 412, "version_conflict"
 
 
 class UnknownPathError(RequestError):

@@ -214,12 +214,21 @@ class AccessSettings(_Section):
     """Who may ask."""
 
     require_keys: bool = Field(False, description="Ask for an API key. Must be true off loopback.")
-    keys_file: Path | None = Field(None, description="Where `gateway keys` keeps hashed keys when there is no Redis.")
     requests_per_minute: int | None = Field(None, ge=1, description="Limit of a key that has none of its own.")
-    snapshot_ttl_s: float = Field(5.0, gt=0, description="How stale a worker's copy of the keys may be.")
     dials: dict[KeyId, DialSettings] = Field(
         default_factory=dict, description="Cost-quality dials by key id, as `gateway keys list` shows it, in quotes."
     )
+
+
+class ControlSettings(_Section):
+    """The control document: models, bundle and keys that change while the gateway runs."""
+
+    file: Path | None = Field(
+        None,
+        description="Where it is kept without Redis. Absent: beside this file, for gateway.yaml as "
+        "gateway.control.json.",
+    )
+    poll_interval_s: float = Field(1.0, gt=0, le=2, description="Time between two looks of a worker at it.")
 
 
 class StateSettings(_Section):
@@ -307,6 +316,7 @@ class Settings(_Section):
     router: RouterSettings = Field(description="How routing decides.")
     rules: tuple[RuleSettings, ...] = Field((), description="Rules ahead of the router.")
     access: AccessSettings = Field(default_factory=AccessSettings, description="Who may ask.")
+    control: ControlSettings = Field(default_factory=ControlSettings, description="What changes at run time.")
     state: StateSettings = Field(default_factory=StateSettings, description="Where shared state lives.")
     upstream: UpstreamSettings = Field(default_factory=UpstreamSettings, description="Deadlines and health.")
     log: LogSettings = Field(default_factory=LogSettings, description="Logs.")
@@ -387,10 +397,6 @@ class Settings(_Section):
             "(and make a key with `gateway keys create`)",
         )
         shared, limit = self.state.redis_url is not None, self.access.requests_per_minute
-        _refuse(
-            shared or not self.access.require_keys or self.access.keys_file is not None,
-            "access.keys_file: keys need a file when state.redis_url is not set",
-        )
         _refuse(
             shared or self.server.workers == 1 or not (self.access.require_keys or limit is not None),
             "server.workers: limits per key are exact across workers only with Redis; set state.redis_url or 1 worker",

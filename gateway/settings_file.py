@@ -38,7 +38,7 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
         settings = Settings.model_validate(_with_environment(document, environment, path, ""))
     except ValidationError as error:
         raise ConfigError(f"{path}: {first_fault(error)}") from None
-    return _anchored(settings, path.parent)
+    return _anchored(settings, path)
 
 
 def redacted(settings: Settings) -> str:
@@ -85,13 +85,12 @@ def first_fault(error: ValidationError) -> str:
     return f"{where.lstrip('.') + ': ' if where else ''}{message}" + (f" (and {more} more)" if more else "")
 
 
-def _anchored(settings: Settings, folder: Path) -> Settings:
-    router, access = settings.router, settings.access
+def _anchored(settings: Settings, path: Path) -> Settings:
+    folder, router, decisions = path.parent, settings.router, settings.decisions
     if router.bundle is not None:
         router = router.model_copy(update={"bundle": folder / router.bundle})
-    if access.keys_file is not None:
-        access = access.model_copy(update={"keys_file": folder / access.keys_file})
-    decisions = settings.decisions
     if decisions.path is not None:
         decisions = decisions.model_copy(update={"path": folder / decisions.path})
-    return settings.model_copy(update={"router": router, "access": access, "decisions": decisions})
+    file = folder / (settings.control.file or f"{path.stem}.control.json")
+    control = settings.control.model_copy(update={"file": file})
+    return settings.model_copy(update={"router": router, "decisions": decisions, "control": control})

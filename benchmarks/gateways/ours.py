@@ -87,8 +87,6 @@ def settings_document(place: Place, *, redis: bool, workers: int) -> dict[str, A
     }
     if redis:
         document["state"] = {"redis_url": place.redis_url}
-    else:
-        document["access"]["keys_file"] = str(place.scratch / "keys.json")
     return document
 
 

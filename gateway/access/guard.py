@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from gateway.access.base import ANONYMOUS, Principal
 from gateway.access.keyring import Keyring
 from gateway.access.keys import KeyRecord, verified
-from gateway.access.store import build_key_store
-from gateway.errors import RateLimitedError, StateUnavailableError
+from gateway.errors import PermissionDeniedError, RateLimitedError, StateUnavailableError
 from gateway.settings import DialSettings, Settings
 from gateway.state.base import State
 from gateway.state.memory import MemoryState
@@ -38,21 +37,11 @@ class Guard:
         self._snapshot: Mapping[str, KeyRecord] = {}
         self._principals: dict[str, Principal] = {}
 
-    async def start(self) -> None:
-        """Load the keys. Raises ConfigError if a keys file cannot be read."""
-        if self._keyring is not None:
-            await self._keyring.start()
-
-    async def aclose(self) -> None:
-        """Stop following the keys. The state is the caller's to close."""
-        if self._keyring is not None:
-            await self._keyring.aclose()
-
     async def admit(self, headers: Mapping[str, str]) -> tuple[Principal, Headers]:
         """The caller, and the `x-ratelimit-*` headers for the answer.
 
-        `headers` have lower-case names. Raises AuthenticationError, RateLimitedError (with its headers) and
-        StateUnavailableError (keys never loaded).
+        `headers` have lower-case names. Raises AuthenticationError, PermissionDeniedError (a key for administration),
+        RateLimitedError (with its headers) and StateUnavailableError (keys never loaded).
         """
         if self._keyring is None:
             return ANONYMOUS, []
@@ -67,7 +56,21 @@ class Guard:
             return principal, []
         return principal, await self._counted(record.id, principal.requests_per_minute)
 
+    def admit_admin(self, headers: Mapping[str, str]) -> str:
+        """The id of the key that administrates. Nobody does without keys.
+
+        Raises AuthenticationError, PermissionDeniedError and StateUnavailableError (keys never loaded).
+        """
+        if self._keyring is None:
+            raise PermissionDeniedError("administration over HTTP needs keys: set access.require_keys: true")
+        record = verified(_presented(headers), self._keyring.records())
+        if record.scope != "admin":
+            raise PermissionDeniedError("this key is not for administration; see `gateway keys create --scope admin`")
+        return record.id
+
     def _principal(self, record: KeyRecord) -> Principal:
+        if record.scope != "inference":
+            raise PermissionDeniedError("this key is for administration only; ask with another one")
         dial = self._dials.get(record.id, NO_DIAL)
         return Principal(
             key_id=record.id,
@@ -96,13 +99,6 @@ class Guard:
                 extra_headers=headers,
             )
         return headers
-
-
-def build_guard(settings: Settings, state: State) -> Guard:
-    """The guard that the settings ask for. Raises ConfigError if keys are required and have no place."""
-    access = settings.access
-    keyring = Keyring(build_key_store(settings, state), access.snapshot_ttl_s) if access.require_keys else None
-    return Guard(keyring, state, settings)
 
 
 def _presented(headers: Mapping[str, str]) -> str | None:

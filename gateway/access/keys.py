@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +24,7 @@ from gateway.settings import ModelName
 
 # Names end up in listings on a terminal, so nothing that could move its cursor.
 KEY_NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9 ._@+-]{0,63}$"
+Scope = Literal["inference", "admin"]
 _ID_PATTERN: Final = r"^[0-9a-f]{16}$"
 _TEXT = re.compile(r"rdc_([0-9a-f]{16})_([A-Za-z0-9_-]{43})", re.ASCII)
 _TEXT_LENGTH: Final = len("rdc_") + 16 + len("_") + 43
@@ -32,7 +33,8 @@ _TEXT_LENGTH: Final = len("rdc_") + 16 + len("_") + 43
 class KeyRecord(BaseModel):
     """What is kept of a key.
 
-    `allowed_models` None means every model, `requests_per_minute` None the limit in the settings.
+    A key is for requests to models or for administration (/admin/v1), never for both. `allowed_models` None means
+    every model, `requests_per_minute` None the limit in the settings.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -40,6 +42,7 @@ class KeyRecord(BaseModel):
     id: Annotated[str, Field(pattern=_ID_PATTERN)]
     secret_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", repr=False)]
     name: Annotated[str, Field(pattern=KEY_NAME_PATTERN)]
+    scope: Scope = "inference"
     allowed_models: tuple[ModelName, ...] | None = None
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     created: datetime
@@ -59,13 +62,19 @@ _DECOY_SHA256: Final = "0" * 64
 _DECOY_SECRET: Final = "-" * 43
 
 
-def new_key(name: str, allowed_models: tuple[str, ...] | None = None, requests_per_minute: int | None = None) -> NewKey:
+def new_key(
+    name: str,
+    allowed_models: tuple[str, ...] | None = None,
+    requests_per_minute: int | None = None,
+    scope: Scope = "inference",
+) -> NewKey:
     """Make a key from the system's randomness. Raises pydantic's ValidationError for a name or limit out of range."""
     key_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
     record = KeyRecord(
         id=key_id,
         secret_sha256=_sha256(secret),
         name=name,
+        scope=scope,
         allowed_models=allowed_models,
         requests_per_minute=requests_per_minute,
         created=datetime.now(UTC).replace(microsecond=0),

@@ -81,6 +81,7 @@ def _add_probes(api: FastAPI, live: Live, metrics: Metrics, drain: Drain) -> Non
             "router_ready": router.is_ready,
             "encoder_up": router.encoder_is_up,
             "bundle": digest[:DIGEST_CHARACTERS] if digest is not None else None,
+            "control_version": serving.version,
             "models": models,
             "shutting_down": drain.has_begun,
         }

@@ -137,6 +137,18 @@ class Metrics:
             registry=own,
             multiprocess_mode="livemin",
         )
+        self._control_version = Gauge(
+            "gateway_control_version",
+            "Version of the control document in effect, of the worker that is furthest behind.",
+            registry=own,
+            multiprocess_mode="livemin",
+        )
+        self._control_refused = Gauge(
+            "gateway_control_refused",
+            "1 if the newest control document is kept out because it will not do, else 0.",
+            registry=own,
+            multiprocess_mode="livemax",
+        )
         self._bundle_info = Gauge(
             "gateway_bundle_info",
             "1 for the router bundle and policy in use; 0 for one used earlier by this process.",
@@ -224,6 +236,15 @@ class Metrics:
     def dependency_up(self, name: str, is_up: bool) -> None:
         """Set whether a dependency (redis, encoder) answers."""
         self._dependency_up.labels(_closed(name, DEPENDENCIES)).set(int(is_up))
+
+    def serve(self, version: int, models: Sequence[str]) -> None:
+        """Name what is served by which version of the control document; a model keeps its series when it goes."""
+        self._models |= frozenset(models)
+        self._control_version.set(version)
+
+    def control_refused(self, is_refused: bool) -> None:
+        """Set whether the newest control document is kept out."""
+        self._control_refused.set(int(is_refused))
 
     def bundle(self, digest: str | None, policy: str) -> None:
         """Name the bundle in use (its first 12 hex characters are shown; None for a policy without one)."""

@@ -20,7 +20,6 @@ from gateway.observability.logs import log_event
 from gateway.routing.abstention import Abstention
 from gateway.routing.base import (
     Decision,
-    EncoderAddress,
     Health,
     NothingToRouteOnError,
     Policy,
@@ -89,7 +88,7 @@ class Router:
         self._default = default_model
         self._rules = rules
         self._sessions = sessions
-        self._policy = policy
+        self.policy = policy
         self._health = health
         self._retry_after_s = retry_after_s
         self._costs = costs
@@ -104,25 +103,25 @@ class Router:
     @property
     def is_ready(self) -> bool:
         """True once the policy can decide; with `learned`, a bundle is live and its encoder has answered once."""
-        return self._policy.is_ready
+        return self.policy.is_ready
 
     @property
     def encoder_is_up(self) -> bool | None:
         """Whether the encoder process answers; None if none is needed."""
-        return self._policy.encoder_is_up
+        return self.policy.encoder_is_up
 
     @property
     def bundle_digest(self) -> str | None:
         """Digest of the live bundle, hex; None without one."""
-        return self._policy.bundle_digest
+        return self.policy.bundle_digest
 
     async def start(self) -> None:
         """Load what the policy needs. Raises ConfigError or BundleError in one line."""
-        await self._policy.start()
+        await self.policy.start()
 
     async def aclose(self) -> None:
         """Stop the policy."""
-        await self._policy.aclose()
+        await self.policy.aclose()
 
     async def pin(self, model: str, request: RoutingRequest) -> Decision:
         """The decision for a model that the client named: that one and no other, whatever its health.
@@ -193,7 +192,7 @@ class Router:
     async def _ranked(self, case: _Case) -> _Verdict:
         routable, declared = case.routable, self._declared_order(case.routable)
         try:
-            ranking = case.weighing.applied(await self._policy.rank(case.request))
+            ranking = case.weighing.applied(await self.policy.rank(case.request))
         except NothingToRouteOnError as error:
             return _Verdict("default", declared, detail=str(error))
         except RoutingUnavailableError as error:
@@ -239,7 +238,7 @@ class Router:
             reason=verdict.reason,
             ranking=verdict.ranking.models,
             novelty=verdict.ranking.novelty,
-            bundle_digest=self._policy.bundle_digest,
+            bundle_digest=self.policy.bundle_digest,
             cache=verdict.ranking.cache,
             encode_s=verdict.ranking.encode_s,
             score_s=verdict.ranking.score_s,
@@ -250,8 +249,11 @@ class Router:
         )
 
 
-def build_router(settings: Settings, health: Health, state: State, encoder: EncoderAddress | None = None) -> Router:
-    """The router of `settings`, not yet started; `encoder` is for a bundle with a neural one. Raises ConfigError."""
+def build_router(settings: Settings, health: Health, state: State, policy: Policy | None = None) -> Router:
+    """The router of `settings`, with `policy` if one is given, else with one that is not yet started.
+
+    Raises ConfigError.
+    """
     options = settings.router
     return Router(
         models=settings.models,
@@ -259,7 +261,7 @@ def build_router(settings: Settings, health: Health, state: State, encoder: Enco
         default_model=options.default_model,
         rules=Rules(settings.rules),
         sessions=Sessions(state, margin=options.session_margin, ttl_s=options.session_ttl_s),
-        policy=build_policy(settings, encoder),
+        policy=policy or build_policy(settings),
         health=health,
         retry_after_s=settings.upstream.health_interval_s,
         costs=Costs(settings.models, unit=options.cost_unit, expected_answer_tokens=options.expected_answer_tokens),

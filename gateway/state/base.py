@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class State(Protocol):
-    """Small values with a time to live, hashes of records, and exact fixed-window counters."""
+    """Small values with a time to live, versioned documents, and exact fixed-window counters."""
 
     async def get(self, name: str) -> bytes | None:
         """The value under `name`, or None if absent or expired."""
@@ -23,11 +23,11 @@ class State(Protocol):
         that workers on different hosts agree.
         """
 
-    async def records(self, name: str) -> dict[str, bytes]:
-        """Every record of the hash `name`, by id; empty if there is none. Records do not expire."""
+    async def document(self, name: str, known: int = 0) -> tuple[int, bytes] | None:
+        """The document `name` and its version; None while that is `known`. Without one the version is 0."""
 
-    async def put_record(self, name: str, record_id: str, value: bytes) -> None:
-        """Add or replace one record of the hash `name`."""
+    async def replace_document(self, name: str, known: int, text: bytes) -> bool:
+        """Write the version after `known`; False if the document has another version by now. It does not expire."""
 
     async def ping(self) -> bool:
         """True if the store answers. Never raises."""

@@ -22,7 +22,7 @@ class MemoryState:
         self._max_values = max_values
         self._values: dict[str, tuple[float, bytes]] = {}
         self._counters: dict[str, tuple[float, int]] = {}
-        self._hashes: dict[str, dict[str, bytes]] = {}
+        self._documents: dict[str, tuple[int, bytes]] = {}
 
     async def get(self, name: str) -> bytes | None:
         """The value under `name`, or None if absent or expired."""
@@ -50,13 +50,17 @@ class MemoryState:
         self._counters[name] = (window_end, count + 1)
         return count + 1, window_end - now
 
-    async def records(self, name: str) -> dict[str, bytes]:
-        """Every record of the hash `name`, by id."""
-        return dict(self._hashes.get(name, {}))
+    async def document(self, name: str, known: int = 0) -> tuple[int, bytes] | None:
+        """The document `name` and its version; None while that is `known`."""
+        found = self._documents.get(name, (0, b""))
+        return None if found[0] == known else found
 
-    async def put_record(self, name: str, record_id: str, value: bytes) -> None:
-        """Add or replace one record of the hash `name`."""
-        self._hashes.setdefault(name, {})[record_id] = value
+    async def replace_document(self, name: str, known: int, text: bytes) -> bool:
+        """Write the version after `known`; False if the document has another version by now."""
+        if self._documents.get(name, (0, b""))[0] != known:
+            return False
+        self._documents[name] = (known + 1, text)
+        return True
 
     async def ping(self) -> bool:
         """Always True: memory answers."""
@@ -66,7 +70,7 @@ class MemoryState:
         """Forget everything."""
         self._values.clear()
         self._counters.clear()
-        self._hashes.clear()
+        self._documents.clear()
 
     def __len__(self) -> int:
         """How many values and counters are held, expired ones that still wait to be dropped included."""

@@ -32,6 +32,15 @@ PREFIX: Final = "gateway:"
 CONNECT_TIMEOUT_S: Final = 1.0
 REFUSAL_LOG_INTERVAL_S: Final = 60.0
 
+# A document is a hash of its version and its text. ARGV holds the version that is to be replaced and the new text.
+REPLACE_SCRIPT: Final = """
+if (redis.call('HGET', KEYS[1], 'version') or '0') ~= ARGV[1] then
+  return 0
+end
+redis.call('HSET', KEYS[1], 'version', string.format('%d', ARGV[1] + 1), 'document', ARGV[2])
+return 1
+"""
+
 _UNAVAILABLE: Final = "shared state is not available; try again shortly"
 _logger = logging.getLogger("gateway.state")
 
@@ -72,6 +81,7 @@ class RedisState:
         )
         self._redis = Redis.from_pool(pool)
         self._counter = BatchedCounter(self._redis, timeout_s)
+        self._replace = self._redis.register_script(REPLACE_SCRIPT)
 
     async def get(self, name: str) -> bytes | None:
         """The value under `name`, or None if absent or expired. Raises StateUnavailableError, as every call here."""
@@ -86,14 +96,18 @@ class RedisState:
         """Add one to the counter `name` of the current window; the count, and seconds until the window ends."""
         return await self._call(lambda: self._counter.count(PREFIX + name, window_s))
 
-    async def records(self, name: str) -> dict[str, bytes]:
-        """Every record of the hash `name`, by id."""
-        found = cast("dict[bytes, bytes]", await self._call(lambda: self._redis.hgetall(PREFIX + name)))
-        return {record_id.decode(errors="replace"): value for record_id, value in found.items()}
+    async def document(self, name: str, known: int = 0) -> tuple[int, bytes] | None:
+        """The document `name` and its version; None while that is `known`. Asks for the text only if it is not."""
+        found = await self._call(lambda: self._redis.hget(PREFIX + name, "version"))
+        if int(cast("bytes | None", found) or 0) == known:
+            return None
+        both = await self._call(lambda: self._redis.hmget(PREFIX + name, ["version", "document"]))
+        version, text = cast("list[bytes | None]", both)
+        return int(version or 0), text or b""
 
-    async def put_record(self, name: str, record_id: str, value: bytes) -> None:
-        """Add or replace one record of the hash `name`."""
-        await self._call(lambda: self._redis.hset(PREFIX + name, record_id, value))
+    async def replace_document(self, name: str, known: int, text: bytes) -> bool:
+        """Write the version after `known`; False if the document has another version by now."""
+        return bool(await self._call(lambda: self._replace(keys=[PREFIX + name], args=[known, text])))
 
     async def ping(self) -> bool:
         """True if Redis answers within the deadline; False at once while the breaker is open."""

@@ -29,7 +29,7 @@ def keyed(tmp_path: Path, mock_vllm: MockVllm, capsys: pytest.CaptureFixture[str
     path = write_settings(
         tmp_path / "gateway.yaml",
         models=models,  # type: ignore[arg-type]
-        access={"require_keys": True, "keys_file": str(tmp_path / "keys.json")},
+        access={"require_keys": True},
         rules=[{"name": "team", "when": {"header": "x-team", "equals": "b"}, "model": "beta"}],  # type: ignore[arg-type]
     )
     keys = {}
@@ -125,9 +125,9 @@ def test_without_its_encoder_a_gateway_serves_and_is_not_ready(tmp_path: Path, m
 
 
 def test_a_part_that_cannot_start_is_told_in_one_line(tmp_path: Path) -> None:
-    keys_file = tmp_path / "keys.json"
-    keys_file.write_text("not keys", encoding="utf-8")
-    app = build_app(make_settings(access={"require_keys": True, "keys_file": str(keys_file)}))
+    file = tmp_path / "control.json"
+    file.write_text("not a document", encoding="utf-8")
+    app = build_app(make_settings(control={"file": str(file)}))
     sent: list[dict[str, str]] = []
 
     async def receive() -> dict[str, str]:
@@ -138,7 +138,7 @@ def test_a_part_that_cannot_start_is_told_in_one_line(tmp_path: Path) -> None:
 
     asyncio.run(app({"type": "lifespan"}, receive, send))  # type: ignore[arg-type]
     assert [message["type"] for message in sent] == ["lifespan.startup.failed"]
-    assert str(keys_file) in sent[0]["message"]
+    assert str(file) in sent[0]["message"]
     assert "\n" not in sent[0]["message"]
     assert app.start_error is not None
 

@@ -188,7 +188,7 @@ def test_several_workers_count_together(config: Path) -> None:
 
 
 def test_workers_are_refused_where_limits_would_not_be_exact(tmp_path: Path, mock_vllm: MockVllm) -> None:
-    access = {"require_keys": True, "keys_file": "keys.json"}
+    access = {"require_keys": True}
     config = configured(tmp_path, mock_vllm, access=access)
     for workers, told in ((2, "server.workers: limits per key are exact"), (0, "server.workers: Input should be")):
         done = run_gateway("serve", "--config", config, "--port", "0", "--workers", workers)

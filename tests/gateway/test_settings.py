@@ -25,15 +25,21 @@ def test_a_whole_document(tmp_path: Path) -> None:
     path = write_settings(
         tmp_path / "gateway.yaml",
         models=[{"name": "alpha", "replicas": [{**REPLICA, "api_key": "${KEY}"}]}],
-        access={"require_keys": True, "keys_file": "keys.json"},
+        access={"require_keys": True},
+        control={"file": "control.json"},
         router={"policy": "learned", "bundle": "bundle", "default_model": "alpha"},
     )
     settings = load_settings(path, {"KEY": "sk-1"})
     key = settings.models[0].replicas[0].api_key
     assert key is not None
     assert key.get_secret_value() == "sk-1"
-    assert settings.access.keys_file == tmp_path / "keys.json"
+    assert settings.control.file == tmp_path / "control.json"
     assert settings.router.bundle == tmp_path / "bundle"
+
+
+def test_the_control_document_stands_beside_the_file(tmp_path: Path) -> None:
+    settings = load_settings(write_settings(tmp_path / "pool.yaml"), {})
+    assert settings.control.file == tmp_path / "pool.control.json"
 
 
 @pytest.mark.parametrize(
@@ -64,9 +70,9 @@ def test_a_whole_document(tmp_path: Path) -> None:
         ({"rules": [{"name": "r", "when": {"pattern": "("}, "model": "alpha"}]}, "not a regular expression"),
         ({"rules": [{"name": "r", "when": {"key": "k"}, "model": "nobody"}]}, "rules[0].model: 'nobody'"),
         ({"server": {"host": "0.0.0.0"}}, "access.require_keys"),  # noqa: S104 - what is refused
-        ({"access": {"require_keys": True}}, "access.keys_file: "),
+        ({"control": {"poll_interval_s": 3}}, "control.poll_interval_s: "),
         (
-            {"access": {"require_keys": True, "keys_file": "k"}, "server": {"workers": 2}},
+            {"access": {"require_keys": True}, "server": {"workers": 2}},
             "server.workers: ",
         ),
         ({"decisions": {"path": "log", "max_files": 2}, "server": {"workers": 2}}, "decisions.max_files: "),
@@ -74,7 +80,7 @@ def test_a_whole_document(tmp_path: Path) -> None:
         ({"cache": {"keys": ["0123456789abcdef"]}}, "cache.keys: "),
         ({"cache": {"keys": ["me"]}}, "cache.keys"),
         (
-            {"cache": {"keys": ["anonymous"]}, "access": {"require_keys": True, "keys_file": "k"}},
+            {"cache": {"keys": ["anonymous"]}, "access": {"require_keys": True}},
             "cache.keys: ",
         ),
         ({"cache": {"max_bytes": 2000, "max_entry_bytes": 2001}}, "cache.max_entry_bytes: "),
@@ -89,7 +95,7 @@ def test_refusals_name_the_key(tmp_path: Path, sections: dict[str, Any], told: s
 
 
 PRICE = {"input_per_million_tokens": 1, "output_per_million_tokens": 2}
-KEYED = {"require_keys": True, "keys_file": "k"}
+KEYED = {"require_keys": True}
 KEY_ID = "0123456789abcdef"
 
 

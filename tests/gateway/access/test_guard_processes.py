@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.access.keys import new_key
-from gateway.access.store import StateKeyStore
+from gateway.control.document import ControlDocument
+from gateway.control.store import StateControlStore
 from gateway.state.redis import RedisState
 from tests.support.redis_server import RedisServer
 from tests.support.settings import write_settings
@@ -21,7 +22,9 @@ LIMIT = 50
 WORKER = """
 import asyncio, sys
 from pathlib import Path
-from gateway.access.guard import build_guard
+from gateway.access.guard import Guard
+from gateway.access.keyring import Keyring
+from gateway.control.store import build_control_store
 from gateway.errors import RateLimitedError
 from gateway.settings_file import load_settings
 from gateway.state.build import build_state
@@ -29,15 +32,15 @@ from gateway.state.build import build_state
 async def main():
     settings = load_settings(Path(sys.argv[1]))
     state = build_state(settings)
-    guard = build_guard(settings, state)
-    await guard.start()
+    keyring = Keyring()
+    keyring.replace((await build_control_store(settings, state).load()).keys)
+    guard = Guard(keyring, state, settings)
     print("ready", flush=True)
     key = (await asyncio.to_thread(sys.stdin.readline)).strip()
     headers = {"authorization": "Bearer " + key}
     answers = await asyncio.gather(*(guard.admit(headers) for _ in range(int(sys.argv[2]))), return_exceptions=True)
     refused = sum(isinstance(answer, RateLimitedError) for answer in answers)
     passed = sum(isinstance(answer, tuple) for answer in answers)
-    await guard.aclose()
     await state.aclose()
     print('{"passed": %d, "refused": %d}' % (passed, refused), flush=True)
 
@@ -51,7 +54,7 @@ async def test_two_processes_and_200_parallel_requests_pass_the_limit_exactly(
 ) -> None:
     state = RedisState(redis_server.url, timeout_s=10.0)
     key = new_key("alice", None, LIMIT)
-    await StateKeyStore(state).save(key.record)
+    await StateControlStore(state).save(ControlDocument(version=1, keys=(key.record,)))
     config = write_settings(
         tmp_path / "gateway.yaml",
         access={"require_keys": True},

@@ -1,40 +1,38 @@
-"""A worker's copy of the keys goes on following the store, whatever the store raises."""
+"""A worker's copy of the keys."""
 
-from collections.abc import Mapping
+import logging
+
+import pytest
 
 from gateway.access.keyring import Keyring
-from gateway.access.keys import KeyRecord, new_key
-from tests.support.eventually import eventually
+from gateway.access.keys import new_key
+from gateway.errors import StateUnavailableError
 
 
-class FaultyStore:
-    """Gives nothing, then fails in a way that no store has declared, then gives a key."""
-
-    place = "a test"
-
-    def __init__(self, record: KeyRecord) -> None:
-        self._record = record
-        self._loads = 0
-
-    async def load(self) -> Mapping[str, KeyRecord]:
-        self._loads += 1
-        if self._loads == 2:
-            raise RuntimeError("can't start new thread")
-        return {} if self._loads == 1 else {self._record.id: self._record}
-
-    async def save(self, record: KeyRecord) -> None:
-        self._record = record
+def test_before_the_first_copy_nobody_is_known() -> None:
+    with pytest.raises(StateUnavailableError):
+        Keyring().records()
 
 
-async def test_an_unforeseen_failure_does_not_end_the_following() -> None:
-    record = new_key("alice").record
-    keyring = Keyring(FaultyStore(record), refresh_s=0.01)
-    await keyring.start()
-    try:
+def test_a_copy_takes_the_place_of_the_last_one() -> None:
+    keyring, alice, bob = Keyring(), new_key("alice").record, new_key("bob").record
+    keyring.replace([alice])
+    keyring.replace([bob])
+    assert keyring.records() == {bob.id: bob}
 
-        async def is_known() -> bool:
-            return record.id in keyring.records()
 
-        await eventually(is_known)
-    finally:
-        await keyring.aclose()
+def test_no_keys_at_all_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    keyring = Keyring()
+    with caplog.at_level(logging.WARNING, logger="gateway.access"):
+        for _ in range(3):
+            keyring.replace([])
+    assert [record.getMessage() for record in caplog.records] == ["no_keys"]
+    assert keyring.records() == {}
+
+
+def test_a_copy_that_says_the_same_is_the_same() -> None:
+    keyring, record = Keyring(), new_key("alice").record
+    keyring.replace([record])
+    before = keyring.records()
+    keyring.replace([record.model_copy()])
+    assert keyring.records() is before

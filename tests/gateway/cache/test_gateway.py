@@ -264,7 +264,7 @@ def keyed(tmp_path: Path, mock_vllm: MockVllm, capsys: pytest.CaptureFixture[str
     """Settings in which the keys `one` and `two` have a cache and `other` has none, and the keys' texts."""
     sections: dict[str, Any] = {
         "models": [model_section("alpha", mock_vllm), model_section("beta", mock_vllm)],
-        "access": {"require_keys": True, "keys_file": str(tmp_path / "keys.json")},
+        "access": {"require_keys": True},
     }
     path = write_settings(tmp_path / "gateway.yaml", **sections)
     keys = {}

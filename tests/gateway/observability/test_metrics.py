@@ -45,6 +45,8 @@ def everything(metrics: Metrics, text: str, number: int) -> None:
     metrics.upstream_health(text, 0, True)
     metrics.upstream_lists_model(text, 0, True)
     metrics.dependency_up(text, True)
+    metrics.control_refused(False)
+    metrics.serve(1, ["alpha"])
     metrics.bundle("abcdef0123456789", "learned")
 
 
@@ -196,4 +198,6 @@ def test_the_operations_page_lists_exactly_these_metrics() -> None:
         for labels in [frozenset(family.samples[0].labels) - {"le"}]
     }
     rows = re.findall(r"^\| `(gateway_\w+)` \| (\w+) \| ([\w, ]*) \| (.*) \|$", OPERATIONS.read_text(), re.MULTILINE)
-    assert {(name, kind, frozenset(labels.split(", ")), meaning) for name, kind, labels, meaning in rows} == shown
+    assert {
+        (name, kind, frozenset(filter(None, labels.split(", "))), meaning) for name, kind, labels, meaning in rows
+    } == shown

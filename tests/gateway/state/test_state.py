@@ -78,22 +78,33 @@ async def test_parallel_counts_are_all_different(stored: tuple[State, Wait]) -> 
     assert sorted(count for count, _ in answers) == list(range(1, 201))
 
 
-async def test_values_counters_and_records_do_not_meet_under_one_name(stored: tuple[State, Wait]) -> None:
+async def test_values_counters_and_documents_do_not_meet_under_one_name(stored: tuple[State, Wait]) -> None:
     state, _ = stored
     await state.put("value", b"v", ttl_s=60)
     await state.count("counter", AGES_S)
-    await state.put_record("hash", "a", b"1")
+    assert await state.replace_document("document", 0, b"d")
     assert await state.get("value") == b"v"
-    assert await state.records("hash") == {"a": b"1"}
+    assert await state.document("document") == (1, b"d")
 
 
-async def test_records_are_added_and_replaced(stored: tuple[State, Wait]) -> None:
+async def test_a_document_is_replaced_only_from_the_version_that_is_there(stored: tuple[State, Wait]) -> None:
     state, _ = stored
-    assert await state.records("keys") == {}
-    await state.put_record("keys", "a", b"1")
-    await state.put_record("keys", "b", b"2")
-    await state.put_record("keys", "a", b"3")
-    assert await state.records("keys") == {"a": b"3", "b": b"2"}
+    assert await state.document("control") is None
+    assert await state.document("control", 3) == (0, b"")
+    assert await state.replace_document("control", 0, b"a")
+    assert not await state.replace_document("control", 0, b"b")
+    assert not await state.replace_document("control", 2, b"b")
+    assert await state.document("control") == (1, b"a")
+    assert await state.document("control", 1) is None
+    assert await state.replace_document("control", 1, b"c")
+    assert await state.document("control", 1) == (2, b"c")
+
+
+async def test_of_parallel_changes_one_is_made(stored: tuple[State, Wait]) -> None:
+    state, _ = stored
+    made = await asyncio.gather(*(state.replace_document("control", 0, str(n).encode()) for n in range(8)))
+    assert sum(made) == 1
+    assert await state.document("control") == (1, str(made.index(True)).encode())
 
 
 async def test_it_answers(stored: tuple[State, Wait]) -> None:

@@ -1,0 +1,178 @@
+"""Where the control document is kept: a file, or the shared state (Redis).
+
+Promises: a reader sees the old document or the new one, never half of one; a change is written only over the version
+that it was made from, so that two who change at the same time cannot lose each other's change; the file is readable by
+its owner alone. Loading is cheap while nothing changes: a look at the file's times, or one small question to Redis.
+"""
+
+import asyncio
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from gateway.control.document import ControlDocument
+from gateway.errors import ConfigError, GatewayError, VersionConflictError
+from gateway.settings import Settings
+from gateway.settings_file import first_fault
+from gateway.state.base import State
+
+DOCUMENT_NAME: Final = "control"
+EMPTY: Final = ControlDocument()
+
+
+class ControlStore(Protocol):
+    """Holds the document. `place` says where, in words for an operator; it holds no secret."""
+
+    @property
+    def place(self) -> str:
+        """Where the document is."""
+
+    async def load(self) -> ControlDocument:
+        """The document, the same object while it has not changed; the empty one if there is none.
+
+        Raises ConfigError for one that cannot be read, StateUnavailableError if the store does not answer.
+        """
+
+    async def save(self, document: ControlDocument) -> None:
+        """Write the document over its predecessor.
+
+        Raises VersionConflictError if another version than the one before is there, ConfigError if what is there
+        cannot be read, StateUnavailableError if the store does not answer, GatewayError if a file cannot be written.
+        """
+
+
+class FileControlStore:
+    """The document in a JSON file; `path` None holds nothing and keeps nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._document = EMPTY
+
+    @property
+    def place(self) -> str:
+        """The file's path."""
+        return str(self._path)
+
+    async def load(self) -> ControlDocument:
+        """The document; the file is read only when it has changed."""
+        return EMPTY if self._path is None else await asyncio.to_thread(self._load, self._path)
+
+    async def save(self, document: ControlDocument) -> None:
+        """Replace the file in one step."""
+        if self._path is None:
+            raise ConfigError("control.file: there is no place for changes; set it, or state.redis_url")
+        await asyncio.to_thread(self._save, self._path, document)
+
+    def _load(self, path: Path) -> ControlDocument:
+        try:
+            status = path.stat()
+            seen = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if seen != self._seen:
+                self._document, self._seen = _parsed(path.read_bytes(), str(path)), seen
+        except FileNotFoundError:
+            self._document, self._seen = EMPTY, None
+        except OSError as error:
+            raise ConfigError(f"control document {path}: cannot be read: {error.strerror}") from error
+        return self._document
+
+    def _save(self, path: Path, document: ControlDocument) -> None:
+        try:
+            with _locked(path):
+                _check_order(self._load(path).version, document)
+                _replace(path, document.model_dump_json(indent=2).encode() + b"\n")
+        except OSError as error:
+            raise GatewayError(f"control document {path}: cannot be written: {error.strerror}") from error
+
+
+class StateControlStore:
+    """The document in the shared state. `host` is only for `place`."""
+
+    def __init__(self, state: State, host: str = "memory") -> None:
+        self._state = state
+        self._host = host
+        self._document = EMPTY
+
+    @property
+    def place(self) -> str:
+        """The host and the document's name."""
+        return f"shared state at {self._host} ({DOCUMENT_NAME})"
+
+    async def load(self) -> ControlDocument:
+        """The document; its text is fetched only when its version has changed."""
+        found = await self._state.document(DOCUMENT_NAME, self._document.version)
+        if found is not None:
+            version, text = found
+            document = _parsed(text, self.place) if version else EMPTY
+            if document.version != version:
+                raise ConfigError(f"control document in {self.place}: version: {document.version}, stored as {version}")
+            self._document = document
+        return self._document
+
+    async def save(self, document: ControlDocument) -> None:
+        """Replace the document."""
+        before = document.version - 1
+        if not await self._state.replace_document(DOCUMENT_NAME, before, document.model_dump_json().encode()):
+            raise _conflict(before)
+
+
+def build_control_store(settings: Settings, state: State) -> ControlStore:
+    """The shared state when `state.redis_url` is set, else `control.file`."""
+    if settings.state.redis_url is None:
+        return FileControlStore(settings.control.file)
+    # The URL may hold a password: host and port only.
+    parts = urlsplit(settings.state.redis_url.get_secret_value())
+    return StateControlStore(state, (parts.netloc or parts.path).rpartition("@")[2])
+
+
+def _parsed(text: bytes, place: str) -> ControlDocument:
+    try:
+        return ControlDocument.model_validate_json(text)
+    except ValidationError as error:
+        raise ConfigError(f"control document {place}: {first_fault(error)}") from None
+
+
+def _check_order(stored: int, document: ControlDocument) -> None:
+    if stored != document.version - 1:
+        raise _conflict(document.version - 1)
+
+
+def _conflict(version: int) -> VersionConflictError:
+    return VersionConflictError(f"version {version} of the control document is not the newest any more; look again")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other writers out. The lock is a file of its own, because the document is replaced under it."""
+    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write beside `path` (mode 0600, which mkstemp gives), fsync, rename, fsync the folder."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
