@@ -13,6 +13,7 @@ import pytest
 
 from gateway.errors import UpstreamDisconnectedError, UpstreamError, UpstreamIdleTimeoutError, UpstreamProtocolError
 from gateway.upstream.base import Upstream
+from gateway.upstream.client import KEEPALIVE_S
 from gateway.upstream.connection import MAX_HEAD_BYTES
 from tests.support.raw_server import RawServer, raw_server, reset
 from tests.support.upstreams import CLIENTS, SETTINGS, post
@@ -151,8 +152,9 @@ async def test_case(case: Case, client: str) -> None:
             outcome = await outcome_of(upstream, server.port)
             assert outcome == Outcome(expected.status, expected.body, expected.error, expected.x)
             if not expected.is_reused:
-                # The next request must not meet a connection that is about to close.
-                await asyncio.wait_for(server.left.wait(), 10)
+                # Well before an idle connection would be closed for its age.
+                await asyncio.wait_for(server.left.wait(), KEEPALIVE_S - 1)
+                server.left.clear()
         assert server.connections == (1 if expected.is_reused else 2)
 
 

@@ -1,8 +1,10 @@
 """What both clients do alike: each deadline is its own error, and letting go closes the connection."""
 
 import asyncio
+import contextlib
 import itertools
 import json
+import random
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -20,9 +22,9 @@ from gateway.errors import (
     UpstreamTotalTimeoutError,
 )
 from gateway.upstream.base import Replica, Upstream, UpstreamAnswer
-from gateway.upstream.client import HttpUpstream
+from gateway.upstream.client import KEEPALIVE_S, HttpUpstream
 from tests.support.mock_vllm import MockVllm, free_port
-from tests.support.raw_server import RawServer, Serve, raw_server
+from tests.support.raw_server import RawServer, Serve, raw_server, reset
 from tests.support.upstreams import SETTINGS, post, read
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -251,7 +253,7 @@ async def test_bytes_that_nobody_asked_for_close_an_idle_connection(own: HttpUps
     async with raw_server(served(OK, then=lambda writer: later(writer.write, timed_out))) as server:
         for number in (1, 2):
             assert await read(await post(own, server.port)) == b"ok"
-            await asyncio.wait_for(server.left.wait(), 10)
+            await asyncio.wait_for(server.left.wait(), KEEPALIVE_S - 1)
             server.left.clear()
             assert server.connections == number
 
@@ -376,3 +378,55 @@ async def test_closing_the_client_ends_exchanges_and_refuses_new_ones(own: HttpU
         await asyncio.wait_for(server.left.wait(), 10)
         with pytest.raises(RuntimeError, match="closed"):
             await post(own, server.port)
+
+
+async def test_no_answer_ever_reaches_another_request(own: HttpUpstream) -> None:
+    """Requests come and go as they please, many connections end in some unpleasant way: whoever gets an answer
+    gets its own."""
+    chance = random.Random(7)
+    answered = 0
+
+    async def echo(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            body = await server.read_request(reader)
+            head = chance.choice([b"", b"HTTP/1.1 100 Continue\r\n\r\n"]) + b"HTTP/1.1 200 OK\r\n"
+            answer = head + b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+            # What nobody asked for comes with the end of the answer: later, no client could tell it from the next one.
+            cut = chance.randrange(len(answer))
+            if chance.random() < 0.1:
+                answer += chance.choice([b"more", answer])
+            writer.write(answer[:cut])
+            for _ in range(chance.randrange(4)):
+                await asyncio.sleep(0)
+            if chance.random() < 0.1:
+                return
+            writer.write(answer[cut:])
+            if chance.random() < 0.1:
+                reset(writer)
+
+    async def ask(port: int, number: int) -> None:
+        nonlocal answered
+        body = b"%d" % number * chance.choice([1, 1, 1000])
+        with contextlib.suppress(UpstreamError):
+            answer = await post(own, port, body)
+            if chance.random() < 0.1:
+                answer.close()
+                return
+            assert await read(answer) == body
+            answered += 1
+
+    async def ask_and_perhaps_leave(port: int, number: int) -> None:
+        asking = asyncio.ensure_future(ask(port, number))
+        if chance.random() < 0.2:
+            for _ in range(chance.randrange(12)):
+                await asyncio.sleep(0)
+            asking.cancel()
+        await asyncio.wait([asking])
+        if not asking.cancelled():
+            asking.result()
+
+    async with raw_server(echo) as server:
+        for start in range(0, 1000, 20):
+            await asyncio.gather(*(ask_and_perhaps_leave(server.port, start + i) for i in range(20)))
+        assert answered > 500
+        assert server.connections < 1000
