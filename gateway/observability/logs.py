@@ -76,7 +76,7 @@ class EventRecord(logging.LogRecord):
 
 
 class JsonHandler(logging.StreamHandler[TextIO]):
-    """Writes records, and lines that were never records, to a stream."""
+    """Writes records, and lines that were never records, to a stream. One that takes nothing fails no request."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
@@ -98,12 +98,15 @@ class JsonHandler(logging.StreamHandler[TextIO]):
         """Write what waits; at the process's end the logging library calls this too."""
         with self.lock or contextlib.nullcontext():
             self._write_waiting()
-            super().flush()
+            # As the library does with a record that cannot be written; there is no other place to tell it.
+            with contextlib.suppress(OSError, ValueError):
+                super().flush()
 
     def _write_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         if waiting:
-            self.stream.write("\n".join(waiting) + "\n")
+            with contextlib.suppress(OSError, ValueError):
+                self.stream.write("\n".join(waiting) + "\n")
 
 
 class JsonFormatter(logging.Formatter):

@@ -94,3 +94,13 @@ async def test_levels_above_info_write_none(stream: io.StringIO) -> None:
     logging.getLogger().setLevel(logging.WARNING)
     log_request(record(), 0.25)
     assert await lines(stream) == []
+
+
+async def test_a_stream_that_takes_nothing_fails_no_request(stream: io.StringIO) -> None:
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+    stream.close()
+    log_request(record(), 0.25)
+    await asyncio.sleep(0)
+    log_event(logging.getLogger("gateway.test"), "after")
+    assert faults == []
