@@ -1,9 +1,9 @@
 """Reads the few fields of a request that the gateway owns, and leaves the others as they came.
 
-The top level is decoded to raw values: each one keeps its bytes, down to the spacing, and is forwarded so. The top
-level itself is written anew, which puts the right model in and leaves every key once: what was authorised is what is
-sent, even if a client wrote `model` twice. Only a request that is to be routed, or whose cost is capped, has its text
-read.
+The top level is decoded to raw values. Where the server knows the model by the name that the client gave, the body
+travels on as it came; else the top level is written anew around values that keep their bytes, down to the spacing. It
+is also written anew where a key may stand twice, which leaves each once: what was authorised is what is sent, even if
+a client wrote `model` twice. Only a request that is to be routed, or whose cost is capped, has its text read.
 
 Leaves out whether the values are right: that is the model's server to say. Numbers are not even looked at.
 """
@@ -31,20 +31,32 @@ _NEED_OF_PART: dict[str, Need] = {
     "input_audio": "audio",
     "audio_url": "audio",
 }
+# In a longer body, looking for keys that stand twice would cost more than writing it anew.
+_MOST_SEARCHED_BYTES = 64 * 1024
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
 class Peek(msgspec.Struct, frozen=True):
-    """A request's body: its top level, and what the gateway needs to know of it."""
+    """A request's body, its top level, and what the gateway needs to know of it."""
 
+    body: bytes
     fields: dict[str, msgspec.Raw]
     model: str
     is_stream: bool
 
     def body_for(self, served_name: str) -> bytes:
         """The body to send to a server that knows the model as `served_name`."""
+        if served_name == self.model and self._has_each_key_once():
+            return self.body
         return _encode({**self.fields, "model": served_name})
+
+    def _has_each_key_once(self) -> bool:
+        """False if a key may stand twice at the top level. A key can be written with escapes, so those are suspect."""
+        body = self.body
+        if len(body) > _MOST_SEARCHED_BYTES or b"\\u00" in body:
+            return False
+        return all(body.count(b'"%b"' % key.encode()) == 1 for key in self.fields)
 
 
 def peek(body: bytes) -> Peek:
@@ -65,7 +77,7 @@ def peek(body: bytes) -> Peek:
     stream = _value(fields, "stream")
     if not isinstance(stream, bool | None):
         raise RequestError("`stream` must be true or false", param="stream")
-    return Peek(fields, model, bool(stream))
+    return Peek(body, fields, model, bool(stream))
 
 
 def routing_request(

@@ -39,6 +39,46 @@ def test_other_values_keep_their_bytes(fields: dict[str, Any], separators: tuple
     assert json.loads(seen.body_for("other")) == {"model": "other", **fields}
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"a","stream":true}',
+        b'{ "messages" : [ {"role": "user", "content": "of a model"} ],\n "model" : "a" }',
+        '{"model": "a", "user": "é", "größe": 1}'.encode(),
+    ],
+)
+def test_a_body_whose_model_keeps_its_name_travels_as_it_came(body: bytes) -> None:
+    assert peek(body).body_for("a") == body
+    assert json.loads(peek(body).body_for("b")) == {**json.loads(body), "model": "b"}
+
+
+@given(fields=st.dictionaries(st.text(), JSON, max_size=5), separators=SPACED, is_ascii=st.booleans())
+def test_the_body_that_is_sent_says_what_came(
+    fields: dict[str, Any], separators: tuple[str, str], is_ascii: bool
+) -> None:
+    given = {"model": "a", **{name: value for name, value in fields.items() if name not in {"model", "stream"}}}
+    body = json.dumps(given, separators=separators, ensure_ascii=is_ascii).encode("utf-8", "surrogatepass")
+    with contextlib.suppress(MalformedBodyError):
+        assert json.loads(peek(body).body_for("a")) == given
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"b","model":"a"}',
+        b'{"model": "a", "max_tokens": 1, "max_tokens": 9}',
+        b'{"\\u006dodel":"b","model":"a"}',
+        b'{"model":"b","m\\u006Fdel":"a"}',
+        b'{"model":"a","text":"' + b"x" * 70_000 + b'","model":"a"}',
+    ],
+)
+def test_a_key_that_may_stand_twice_is_sent_once(body: bytes) -> None:
+    pairs = json.loads(peek(body).body_for("a"), object_pairs_hook=list)
+    assert len(dict(pairs)) == len(pairs)
+    assert dict(pairs) == json.loads(body)
+    assert dict(pairs)["model"] == "a"
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     with contextlib.suppress(RequestError):
