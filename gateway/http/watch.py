@@ -46,9 +46,15 @@ class Watch:
     ) -> None:
         self._is_over = True
         self._asking.close()
-        if self._why is not None and self._work is not None:
-            self._work.uncancel()
-            raise self._why from None
+        why, self._why = self._why, None
+        if why is None or self._work is None:
+            return
+        self._work.uncancel()
+        try:
+            raise why from None
+        finally:
+            # The exception holds this frame; held by it in turn, all that the request had would wait for the collector.
+            del why, error, traceback, kind
 
     def over(self) -> None:
         """The answer is complete."""

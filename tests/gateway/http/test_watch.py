@@ -1,8 +1,10 @@
 """A client that leaves, at any stage, on every endpoint: the model stops. And a client that stops reading."""
 
 import asyncio
+import gc
 import socket
 import time
+import weakref
 from typing import Any
 
 import httpx
@@ -197,3 +199,33 @@ async def test_work_that_is_cancelled_by_others_stays_cancelled() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_a_client_that_left_leaves_nothing_to_the_collector() -> None:
+    """What its request held goes at once: the collector looks too rarely for streams that are given up by thousands."""
+
+    class Held:
+        """Something of the request."""
+
+    async def receive() -> Any:
+        await asyncio.sleep(0)
+        return {"type": "http.disconnect"}
+
+    async def request() -> "weakref.ref[Held]":
+        held = Held()
+        kept = weakref.ref(held)
+        try:
+            with Watch(receive):
+                await asyncio.sleep(10)
+        except ClientLeftError:
+            pass
+        return kept
+
+    gc.collect()
+    gc.disable()
+    try:
+        kept = await asyncio.create_task(request())
+        await asyncio.sleep(0)
+        assert kept() is None
+    finally:
+        gc.enable()
