@@ -57,7 +57,7 @@ class DecisionSink:
         self._queued_bytes = 0
         self._taken_bytes = 0
         self._turned_away = 0
-        self._turned_away_told = 0
+        self._turned_away_seen = 0
         self._lost_in_burst = 0
         self._is_stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -77,7 +77,11 @@ class DecisionSink:
         """Queue a record; count it as lost if the queue is full. Called by the event loop only."""
         line = decision_line(record)
         if self._queued_bytes - self._taken_bytes + len(line) > self._max_queued_bytes:
+            # Told from here: the thread may be hanging on the disk.
+            if self._lost_in_burst == 0 and self._turned_away == self._turned_away_seen:
+                _log_loss("queue_full", "decisions come faster than they are written")
             self._turned_away += 1
+            self._metrics.decisions_lost("queue_full", 1)
             return
         self._queued_bytes += len(line)
         self._queue.append(line)
@@ -89,7 +93,7 @@ class DecisionSink:
         self._is_stopping.set()
         await asyncio.to_thread(self._thread.join, CLOSE_TIMEOUT_S)
         if self._thread.is_alive():
-            log_event(_logger, "decisions_lost", level=logging.ERROR, reason="unwritable", why="the disk hangs at stop")
+            _log_loss("unwritable", "the disk hangs at stop")
 
     def _run(self) -> None:
         is_last = False
@@ -103,11 +107,8 @@ class DecisionSink:
     def _flush(self) -> None:
         lost_before, written = self._lost_in_burst, 0
         turned_away = self._turned_away
-        if turned_away > self._turned_away_told:
-            self._lost(
-                "queue_full", turned_away - self._turned_away_told, "decisions come faster than they are written"
-            )
-            self._turned_away_told = turned_away
+        self._lost_in_burst += turned_away - self._turned_away_seen
+        self._turned_away_seen = turned_away
         while self._queue:
             written += self._write(self._next_lines())
         if written and self._lost_in_burst == lost_before > 0:
@@ -138,8 +139,12 @@ class DecisionSink:
     def _lost(self, reason: DecisionLoss, count: int, why: str) -> None:
         self._metrics.decisions_lost(reason, count)
         if self._lost_in_burst == 0:
-            log_event(_logger, "decisions_lost", level=logging.ERROR, reason=reason, why=why)
+            _log_loss(reason, why)
         self._lost_in_burst += count
+
+
+def _log_loss(reason: DecisionLoss, why: str) -> None:
+    log_event(_logger, "decisions_lost", level=logging.ERROR, reason=reason, why=why)
 
 
 class _Files:

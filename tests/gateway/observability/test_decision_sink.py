@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,16 @@ def events(caplog: pytest.LogCaptureFixture) -> list[tuple[str, dict[str, Any]]]
 def fill(sink: DecisionSink, numbers: range) -> None:
     for number in numbers:
         sink.add(record(request_id=f"{number:04}"))
+
+
+async def written_again(sink: DecisionSink, caplog: pytest.LogCaptureFixture) -> None:
+    """Add decisions until the end of the burst of losses is told."""
+
+    async def is_told() -> bool:
+        fill(sink, range(9999, 10000))
+        return len(events(caplog)) == 2
+
+    await eventually(is_told)
 
 
 async def wrote(folder: Path, count: int) -> None:
@@ -129,17 +140,45 @@ async def test_a_file_that_was_removed_is_begun_anew(tmp_path: Path) -> None:
     assert ids(tmp_path) == ["0001"]
 
 
+async def test_a_disk_that_hangs_fills_the_queue_and_that_is_told_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics, hangs, goes = Metrics([]), threading.Event(), threading.Event()
+    write = os.write
+
+    def hang(descriptor: int, data: Any) -> int:
+        hangs.set()
+        goes.wait()
+        return write(descriptor, data)
+
+    sink = make_sink(tmp_path, metrics, max_queued_bytes=10 * LINE_BYTES)
+    sink.start()
+    monkeypatch.setattr(os, "write", hang)
+    try:
+        fill(sink, range(1))
+        await asyncio.to_thread(hangs.wait)
+        fill(sink, range(1, 13))
+        assert lost(metrics, "queue_full") == 3
+        assert [name for name, _ in events(caplog)] == ["decisions_lost"]
+    finally:
+        goes.set()
+
+    await written_again(sink, caplog)
+    await sink.aclose()
+    assert ids(tmp_path)[:10] == [f"{number:04}" for number in range(10)]
+    assert events(caplog)[1] == ("decisions_written_again", {"lost": lost(metrics, "queue_full")})
+
+
 async def test_what_does_not_fit_into_the_queue_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     metrics = Metrics([])
     sink = make_sink(tmp_path, metrics, max_queued_bytes=10 * LINE_BYTES)
     fill(sink, range(13))
+    assert lost(metrics, "queue_full") == 3
     sink.start()
     await wrote(tmp_path, 10)
-    # The room is free again.
-    fill(sink, range(13, 14))
+    await written_again(sink, caplog)
     await sink.aclose()
-    assert ids(tmp_path) == [f"{number:04}" for number in [*range(10), 13]]
-    assert lost(metrics, "queue_full") == 3
+    assert ids(tmp_path)[:10] == [f"{number:04}" for number in range(10)]
     assert [name for name, _ in events(caplog)] == ["decisions_lost", "decisions_written_again"]
 
 
