@@ -26,6 +26,8 @@ from gateway.state.build import build_state
 
 # A person waits here, not a request: `state.timeout_s` would be too strict for a distant Redis.
 STATE_TIMEOUT_S: Final = 5.0
+# A start waits for less, since it goes on without an answer.
+START_TIMEOUT_S: Final = 1.0
 Command = Callable[[Control], Awaitable[None]]
 
 
@@ -72,7 +74,7 @@ def _set(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace]
     def run(options: argparse.Namespace) -> int:
         settings = load_settings(options.config)
         try:
-            asyncio.run(_with_control(settings, command(options)))
+            asyncio.run(_with_control(settings, command(options), STATE_TIMEOUT_S))
         except StateUnavailableError as error:
             raise ConfigError(f"state.redis_url: Redis does not answer: {error.__cause__}") from error
         return 0
@@ -92,14 +94,14 @@ def in_effect(settings: Settings) -> tuple[Settings, int | None]:
         found.append((effective(control.configured, document), document.version))
 
     try:
-        asyncio.run(_with_control(settings, look))
+        asyncio.run(_with_control(settings, look, START_TIMEOUT_S))
     except StateUnavailableError:
         return settings, None
     return found[0]
 
 
-async def _with_control(settings: Settings, command: Command) -> None:
-    patient = settings.state.model_copy(update={"timeout_s": STATE_TIMEOUT_S})
+async def _with_control(settings: Settings, command: Command, timeout_s: float) -> None:
+    patient = settings.state.model_copy(update={"timeout_s": timeout_s})
     state = build_state(settings.model_copy(update={"state": patient}))
     try:
         control = Control(settings, build_control_store(settings, state))

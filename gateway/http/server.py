@@ -85,6 +85,8 @@ class WorkerServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, then end those there are."""
         asyncio.get_running_loop().remove_reader(self._channel.fileno())
+        # So that the parent asks another worker.
+        self._channel.close()
         await super().shutdown(sockets=[])
 
     def _take(self) -> None:
@@ -129,7 +131,7 @@ class WorkerServer(uvicorn.Server):
         except BlockingIOError:
             asyncio.get_running_loop().call_later(0.1, self._tell_closed)
         except OSError:
-            # The parent is gone; `_take` hears of it too.
+            # The parent is gone, which `_take` hears of too, or this worker is about to end.
             return
         else:
             self._closed = 0

@@ -99,11 +99,11 @@ class RedisState:
     async def document(self, name: str, known: int = 0) -> tuple[int, bytes] | None:
         """The document `name` and its version; None while that is `known`. Asks for the text only if it is not."""
         found = await self._call(lambda: self._redis.hget(PREFIX + name, "version"))
-        if int(cast("bytes | None", found) or 0) == known:
+        if _version(cast("bytes | None", found)) == known:
             return None
         both = await self._call(lambda: self._redis.hmget(PREFIX + name, ["version", "document"]))
         version, text = cast("list[bytes | None]", both)
-        return int(version or 0), text or b""
+        return _version(version), text or b""
 
     async def replace_document(self, name: str, known: int, text: bytes) -> bool:
         """Write the version after `known`; False if the document has another version by now."""
@@ -186,3 +186,10 @@ class RedisState:
             log_event(_logger, "state_unavailable", level=logging.ERROR, detail=self._fault)
         if self._on_change is not None:
             self._on_change(is_up)
+
+
+def _version(text: bytes | None) -> int:
+    """The version of a document: 0 without one, -1 for what is no number and so no document's version."""
+    if text is None:
+        return 0
+    return int(text) if text.isdigit() else -1

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from gateway.config_docs import config_page
 from router_core.bundle import RouterBundle
@@ -185,6 +186,23 @@ def test_several_workers_count_together(config: Path) -> None:
         asyncio.run(eventually(all_are_counted))
         process.terminate()
         assert process.wait(timeout=60) == 0
+
+
+def test_every_worker_follows_a_change(config: Path, tmp_path: Path, mock_vllm: MockVllm) -> None:
+    entry = tmp_path / "gamma.yaml"
+    entry.write_text(yaml.safe_dump(model_section("gamma", mock_vllm)))
+    with serving_process(config, "--workers", "2") as (_, url), httpx.Client(base_url=url) as client:
+        assert httpx.post(url + CHAT, json=chat("gamma")).status_code == 404
+        done = run_gateway("models", "add", "--config", config, entry)
+        assert (done.returncode, done.stdout) == (0, "")
+
+        async def all_have_followed() -> bool:
+            # The least of what the workers say.
+            return metric(client, "gateway_control_version") == 1
+
+        asyncio.run(eventually(all_have_followed))
+        # A connection each: they go to the workers in turn.
+        assert [httpx.post(url + CHAT, json=chat("gamma")).status_code for _ in range(4)] == [200] * 4
 
 
 def test_workers_are_refused_where_limits_would_not_be_exact(tmp_path: Path, mock_vllm: MockVllm) -> None:

@@ -98,6 +98,8 @@ def metric(client: httpx.Client, name: str, **labels: str) -> float:
     """The sum of a metric's series that have these labels."""
     total = 0.0
     for line in client.get("/metrics").text.splitlines():
-        if line.startswith(f"{name}{{") and all(f'{key}="{value}"' in line for key, value in labels.items()):
+        if line.startswith((f"{name}{{", f"{name} ")) and all(
+            f'{key}="{value}"' in line for key, value in labels.items()
+        ):
             total += float(line.rsplit(" ", 1)[1])
     return total

@@ -47,15 +47,9 @@ def changed(settings: Settings, change: Callable[[Control], Any]) -> ControlDocu
 
 def wait_for_version(client: httpx.Client, version: int) -> None:
     async def is_there() -> bool:
-        return metric_of(client, "gateway_control_version") == version
+        return metric(client, "gateway_control_version") == version
 
     asyncio.run(eventually(is_there))
-
-
-def metric_of(client: httpx.Client, name: str) -> float:
-    """The value of a metric without labels."""
-    lines = client.get("/metrics").text.splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
 def in_file(tmp_path: Path, models: list[dict[str, Any]], **sections: Any) -> Settings:
@@ -159,7 +153,7 @@ def test_a_document_that_will_not_do_is_kept_out(routed: Settings, tmp_path: Pat
         file.write_text("not JSON" if fault == "not JSON" else json.dumps(document))
 
         async def is_refused() -> bool:
-            return metric_of(client, "gateway_control_refused") == 1
+            return metric(client, "gateway_control_refused") == 1
 
         asyncio.run(eventually(is_refused))
         answer = client.post(CHAT, json=chat("auto", messages=[{"role": "user", "content": "2 + 2 = ?"}]))
@@ -167,7 +161,7 @@ def test_a_document_that_will_not_do_is_kept_out(routed: Settings, tmp_path: Pat
         assert client.get("/readyz").json()["control_version"] == 1
         file.write_text(good.model_copy(update={"version": 3}).model_dump_json())
         wait_for_version(client, 3)
-        assert metric_of(client, "gateway_control_refused") == 0
+        assert metric(client, "gateway_control_refused") == 0
     assert file.read_text() != "not JSON"
 
 
