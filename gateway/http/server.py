@@ -95,6 +95,9 @@ class WorkerServer(uvicorn.Server):
                 data, descriptors, _, _ = socket.recv_fds(self._channel, 1, 1)
             except BlockingIOError:
                 return
+            except OSError:
+                # As an end: the parent has gone without reading all that it was told.
+                data, descriptors = b"", []
             if not data:
                 asyncio.get_running_loop().remove_reader(self._channel.fileno())
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -96,15 +96,30 @@ def test_a_stop_signal_ends_all(workers: tuple[subprocess.Popen[str], str], numb
         assert not any(is_alive(process) for process in held.values())
 
 
-async def test_workers_do_not_outlive_their_parent(workers: tuple[subprocess.Popen[str], str]) -> None:
+@pytest.mark.parametrize("has_read_all", [True, False])
+async def test_workers_do_not_outlive_their_parent(
+    workers: tuple[subprocess.Popen[str], str], has_read_all: bool
+) -> None:
     parent, url = workers
-    with connected(url, 2) as held:
+    with connected(url, 4) as held:
+        if not has_read_all:
+            parent.send_signal(signal.SIGSTOP)
+            close_half_of(held)
         parent.kill()
 
         async def are_gone() -> bool:
             return not any(is_alive(process) for process in held.values())
 
         await eventually(are_gone)
+
+
+def close_half_of(held: dict[httpx.Client, int]) -> None:
+    """Close a connection of each worker, and see that they have noticed."""
+    for process in set(held.values()):
+        closed, kept = (client for client, holder in held.items() if holder == process)
+        closed.close()
+        for _ in range(3):
+            kept.get("/")
 
 
 def is_alive(process: int) -> bool:
