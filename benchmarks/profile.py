@@ -194,6 +194,7 @@ async def _stages(settings: Settings, key: str, folder: Path, parts: AsyncExitSt
     decision = record.decision = await router.decide(auto)
     record.answering, record.attempts, record.status = decision.choice, 1, 200
     record.body_read = record.sent_upstream = record.began
+    record.parsed = record.answered = record.ended = record.began
     record.usage = Usage(60, 50)
     walk = Walk(canned.Upstream(), 1.0)
     sink = DecisionSink(folder, max_file_bytes=10**6, max_files=2, metrics=metrics)
@@ -253,7 +254,7 @@ async def _stages(settings: Settings, key: str, folder: Path, parts: AsyncExitSt
         Stage("answer: head and body", answer),
         Stage("record: metrics", _plain(lambda: quiet.finished(record))),
         Stage("record: metrics and log line", _plain(lambda: loud.finished(record))),
-        Stage("record: decision log", _plain(lambda: decisions.finished(record, 0.1))),
+        Stage("record: decision log", _plain(lambda: decisions.finished(record))),
     ]
 
 

@@ -70,6 +70,7 @@ class Gateway:
         live: Live,
         follower: Follower,
         metrics: Metrics,
+        report: Report,
         decision_sink: DecisionSink | None,
         cache: ResponseCache | None,
         drain: Drain,
@@ -83,6 +84,7 @@ class Gateway:
         self._live = live
         self._follower = follower
         self._metrics = metrics
+        self._report = report
         self._decision_sink = decision_sink
         self._cache = cache
         self._drain = drain
@@ -116,6 +118,7 @@ class Gateway:
             # A part that fails to stop does not keep the others from stopping.
             if self._decision_sink is not None:
                 stack.push_async_callback(self._decision_sink.aclose)
+            stack.callback(self._report.tell)
             stack.push_async_callback(self._state.aclose)
             if self._cache is not None:
                 stack.push_async_callback(self._cache.aclose)
@@ -220,10 +223,13 @@ def build_app(
     store = build_control_store(settings, state)
     follower = Follower(store, live, metrics, settings.control.poll_interval_s)
     drain = Drain(settings.server.shutdown_grace_s)
+    decision_log = None if decision_sink is None else DecisionLog(decision_sink, settings.decisions)
+    report = Report(metrics, logs_access=settings.log.access, decision_log=decision_log)
     api = build_api(
         guard=guard,
         live=live,
         metrics=metrics,
+        report=report,
         drain=drain,
         started_at=int(time.time()),
     )
@@ -236,11 +242,7 @@ def build_app(
         guard=guard,
         live=live,
         walk=Walk(upstream, settings.upstream.health_interval_s),
-        report=Report(
-            metrics,
-            logs_access=settings.log.access,
-            decision_log=None if decision_sink is None else DecisionLog(decision_sink, settings.decisions),
-        ),
+        report=report,
         drain=drain,
         cache=cache,
     )
@@ -253,6 +255,7 @@ def build_app(
         live=live,
         follower=follower,
         metrics=metrics,
+        report=report,
         decision_sink=decision_sink,
         cache=cache,
         drain=drain,

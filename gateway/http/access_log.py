@@ -6,7 +6,6 @@ or to strike out, and where others than the gateway's own handler listen.
 """
 
 import logging
-import time
 
 import msgspec
 
@@ -43,11 +42,11 @@ class _Line(msgspec.Struct):
     output_tokens: int | None
 
 
-def log_request(record: Record, duration_s: float) -> None:
+def log_request(record: Record) -> None:
     """Write the line of a request that is over."""
     if not _logger.isEnabledFor(logging.INFO):
         return
-    line, handler = _line(record, duration_s), line_handler()
+    line, handler = _line(record), line_handler()
     encoded = None if handler is None else encoded_line(line)
     if handler is None or encoded is None:
         fields = {name: value for name, value in msgspec.structs.asdict(line).items() if name not in _HEAD}
@@ -56,10 +55,10 @@ def log_request(record: Record, duration_s: float) -> None:
         handler.write_soon(encoded)
 
 
-def _line(record: Record, duration_s: float) -> _Line:
-    decision, usage = record.decision, record.usage
+def _line(record: Record) -> _Line:
+    decision, usage, duration_s = record.decision, record.usage, record.duration_s
     return _Line(
-        shown_time(time.time()),
+        shown_time(record.began_at_s + duration_s),
         "info",
         _logger.name,
         "request",

@@ -25,18 +25,19 @@ from gateway.http.drain import Drain
 from gateway.http.endpoints import ENDPOINTS
 from gateway.http.headers import header_map
 from gateway.http.record import DIGEST_CHARACTERS
+from gateway.http.report import Report
 from gateway.observability.metrics import Metrics
 from gateway.routing.costs import MAX_COST_HEADER, QUALITY_HEADER
 
 TITLE = "RouterDC Gateway"
 
 
-def build_api(*, guard: Guard, live: Live, metrics: Metrics, drain: Drain, started_at: int) -> FastAPI:
+def build_api(*, guard: Guard, live: Live, metrics: Metrics, report: Report, drain: Drain, started_at: int) -> FastAPI:
     """The app. `started_at` is the Unix time that models are listed with."""
     api = FastAPI(title=TITLE, description="One OpenAI-compatible endpoint in front of many models.")
     _add_error_shapes(api)
     _add_models(api, guard, live, started_at)
-    _add_probes(api, live, metrics, drain)
+    _add_probes(api, live, metrics, report, drain)
     api.openapi = lambda: _openapi(api)  # type: ignore[method-assign]
     return api
 
@@ -63,7 +64,7 @@ def _add_models(api: FastAPI, guard: Guard, live: Live, started_at: int) -> None
         return entry(name)
 
 
-def _add_probes(api: FastAPI, live: Live, metrics: Metrics, drain: Drain) -> None:
+def _add_probes(api: FastAPI, live: Live, metrics: Metrics, report: Report, drain: Drain) -> None:
     @api.get("/health", tags=["probes"], include_in_schema=False)
     @api.get("/healthz", tags=["probes"], summary="The process answers.")
     async def healthz() -> dict[str, str]:
@@ -89,6 +90,7 @@ def _add_probes(api: FastAPI, live: Live, metrics: Metrics, drain: Drain) -> Non
 
     @api.get("/metrics", tags=["probes"], summary="Prometheus metrics.", response_class=Response)
     async def show_metrics() -> Response:
+        report.tell()
         body, content_type = metrics.render()
         return Response(body, headers={"content-type": content_type})
 

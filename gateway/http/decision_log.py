@@ -5,7 +5,6 @@ kept only with `ask: text`. Runs after the answer's last byte, so nobody waits f
 """
 
 import hashlib
-import time
 from typing import NamedTuple
 
 from gateway.http.endpoints import ENDPOINTS
@@ -33,7 +32,7 @@ class DecisionLog:
         self._kind = settings.ask
         self._max_ask_characters = settings.max_ask_characters
 
-    def finished(self, record: Record, duration_s: float) -> None:
+    def finished(self, record: Record) -> None:
         """Log the request's decision, if it got one."""
         serving, decision, request, seen = record.serving, record.decision, record.request, record.seen
         if serving is None or decision is None or request is None or seen is None:
@@ -45,7 +44,7 @@ class DecisionLog:
             DecisionRecord(
                 decision_id=decision.decision_id,
                 request_id=record.request_id,
-                time_s=time.time() - duration_s,
+                time_s=record.began_at_s,
                 endpoint=record.endpoint,
                 key_id=record.key_id,
                 session=None if session_id is None else session_digest(record.key_id, session_id),
@@ -78,7 +77,7 @@ class DecisionLog:
                 cost=None if usage is None or price is None else usage.cost(price),
                 overhead_s=record.overhead_s,
                 first_token_s=record.first_token_s,
-                duration_s=duration_s,
+                duration_s=record.duration_s,
             )
         )
 

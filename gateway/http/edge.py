@@ -162,7 +162,7 @@ class Edge:
         is_routed = seen.model in serving.router.aliases
         record.serving, record.seen = serving, seen
         record.request = request = routing_request(seen, endpoint, principal, call.headers, is_routed=is_routed)
-        self._report.parsed(record)
+        record.parsed = time.perf_counter()
         decide = serving.router.decide(request) if is_routed else serving.router.pin(seen.model, request)
         record.decision = decision = await decide
         if self._cache is None:
@@ -200,7 +200,7 @@ class Edge:
         """Have a model answer; what it says is copied for `turn` if it may be kept."""
         record, endpoint = call.record, call.endpoint
         with await self._walk.open(serving.pool, decision, seen, endpoint, call.headers, record) as answer:
-            self._report.answering(record)
+            record.answered = time.perf_counter()
             if turn is not None and (record.model != decision.choice.model or answer.status != 200):
                 turn.give_up()
                 turn = None
@@ -239,7 +239,7 @@ class Edge:
 
         async def begin() -> None:
             record.status = answer.status
-            self._report.first_token(record)
+            record.first_token = time.perf_counter()
             await responder.begin(answer.status, [*_STREAM, *record.headers()])
 
         ending = await relay_stream(answer, responder, begin, ends=ends, max_event_bytes=self._upstream.max_event_bytes)

@@ -18,15 +18,18 @@ DIGEST_CHARACTERS = 12
 
 
 class Record(msgspec.Struct):
-    """Filled in from stage to stage. Times are of `time.perf_counter`."""
+    """Filled in from stage to stage. `parsed`, `answered` and the like are times of `time.perf_counter`."""
 
     endpoint: str
     request_id: str
     shows_ranking: bool = False
     began: float = msgspec.field(default_factory=time.perf_counter)
     body_read: float | None = None
+    parsed: float | None = None
     sent_upstream: float | None = None
-    first_token_s: float | None = None
+    answered: float | None = None
+    first_token: float | None = None
+    ended: float | None = None
     key_id: str | None = None
     serving: Serving | None = None
     seen: Peek | None = None
@@ -54,6 +57,21 @@ class Record(msgspec.Struct):
             return None
         is_choice = self.answering is None or self.answering.model == self.decision.choice.model
         return self.decision.reason if is_choice else "fallback"
+
+    @property
+    def first_token_s(self) -> float | None:
+        """From the request to the first event of its stream."""
+        return None if self.first_token is None else self.first_token - self.began
+
+    @property
+    def duration_s(self) -> float:
+        """From the request to its end, or to now."""
+        return (time.perf_counter() if self.ended is None else self.ended) - self.began
+
+    @property
+    def began_at_s(self) -> float:
+        """Unix time at which the request began."""
+        return time.time() - (time.perf_counter() - self.began)
 
     @property
     def overhead_s(self) -> float | None:

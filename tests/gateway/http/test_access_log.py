@@ -30,6 +30,7 @@ def stream() -> Iterator[io.StringIO]:
 def record(request_id: str = "abc", detail: str = "") -> Record:
     answered = Record("/v1/chat/completions", request_id)
     answered.status = 200
+    answered.ended = answered.began + 0.25
     answered.decision = Decision("0" * 16, (RankedModel("alpha"),), "routed", detail=detail)
     return answered
 
@@ -40,7 +41,7 @@ async def lines(stream: io.StringIO) -> list[dict[str, object]]:
 
 
 async def test_a_request_is_one_line_with_its_head_first(stream: io.StringIO) -> None:
-    log_request(record(), 0.25)
+    log_request(record())
     (line,) = await lines(stream)
     assert list(line)[:4] == ["time", "level", "logger", "event"]
     assert (line["level"], line["logger"], line["event"]) == ("info", "gateway.access_log", "request")
@@ -51,8 +52,8 @@ async def test_a_request_is_one_line_with_its_head_first(stream: io.StringIO) ->
 @pytest.mark.parametrize("detail", ["", "two\nlines", "né", "x" * 5000, new_key("alice").text])
 async def test_both_ways_write_the_same_fields(stream: io.StringIO, detail: str) -> None:
     """What has to be escaped, cut or struck out goes through the logging library, which does so."""
-    log_request(record(), 0.25)
-    log_request(record(detail=detail), 0.25)
+    log_request(record())
+    log_request(record(detail=detail))
     plain, other = await lines(stream)
     assert plain | {"time": None, "detail": None} == other | {"time": None, "detail": None}
     assert len(stream.getvalue()) < 4000
@@ -61,21 +62,21 @@ async def test_both_ways_write_the_same_fields(stream: io.StringIO, detail: str)
 
 async def test_a_key_given_as_request_id_is_struck_out(stream: io.StringIO) -> None:
     key = new_key("alice").text
-    log_request(record(request_id=key), 0.25)
+    log_request(record(request_id=key))
     (line,) = await lines(stream)
     assert line["request_id"] == key[: len("rdc_") + 16 + 1] + "***"
 
 
 async def test_lines_stand_in_the_order_of_events(stream: io.StringIO) -> None:
-    log_request(record("first"), 0.25)
+    log_request(record("first"))
     log_event(logging.getLogger("gateway.test"), "second")
-    log_request(record("third"), 0.25)
+    log_request(record("third"))
     shown = [line.get("request_id") or line["event"] for line in await lines(stream)]
     assert shown == ["first", "second", "third"]
 
 
 async def test_nothing_waits_once_the_handlers_are_flushed(stream: io.StringIO) -> None:
-    log_request(record(), 0.25)
+    log_request(record())
     logging.root.handlers[0].flush()
     assert len(stream.getvalue().splitlines()) == 1
 
@@ -85,14 +86,14 @@ async def test_others_who_listen_get_a_record(stream: io.StringIO) -> None:
     other = logging.Handler()
     other.emit = seen.append  # type: ignore[method-assign]
     logging.getLogger().addHandler(other)
-    log_request(record(), 0.25)
+    log_request(record())
     assert [entry.getMessage() for entry in seen] == ["request"]
     assert len(await lines(stream)) == 1
 
 
 async def test_levels_above_info_write_none(stream: io.StringIO) -> None:
     logging.getLogger().setLevel(logging.WARNING)
-    log_request(record(), 0.25)
+    log_request(record())
     assert await lines(stream) == []
 
 
@@ -100,7 +101,7 @@ async def test_a_stream_that_takes_nothing_fails_no_request(stream: io.StringIO)
     faults: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
     stream.close()
-    log_request(record(), 0.25)
+    log_request(record())
     await asyncio.sleep(0)
     log_event(logging.getLogger("gateway.test"), "after")
     assert faults == []
