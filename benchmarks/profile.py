@@ -21,11 +21,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import uvicorn
 import uvloop
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from benchmarks import canned
@@ -47,6 +46,7 @@ from gateway.http.record import Record
 from gateway.http.relay import read_answer, relay_stream
 from gateway.http.report import Report
 from gateway.http.responder import Responder
+from gateway.http.server import server_config
 from gateway.http.usage import Usage
 from gateway.http.walk import Walk
 from gateway.http.watch import Watch
@@ -292,9 +292,10 @@ def _at_once(app: ASGIApp, request: bytes) -> Callable[[], Awaitable[None]]:
         if running == 0:
             all_done.set()
 
-    config = uvicorn.Config(counted, http=HttpToolsProtocol, log_config=None, access_log=False, proxy_headers=False)
+    config = server_config(counted)
     config.load()
-    connections = [HttpToolsProtocol(config, ServerState(), {}) for _ in range(AT_ONCE)]
+    protocol: Any = config.http_protocol_class
+    connections = [protocol(config, ServerState(), {}) for _ in range(AT_ONCE)]
     for connection in connections:
         connection.connection_made(canned.Transport())
 
