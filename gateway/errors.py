@@ -1,7 +1,8 @@
 """Everything the gateway can refuse or fail at, and what a client is told.
 
     GatewayError                        500 api_error            internal_error
-    ├── ConfigError                     (never reaches a client: `gateway` prints it and exits 2)
+    ├── ConfigError                     (`gateway` prints it and exits 2; /admin/v1 tells it as 400)
+    │   └── UnreadableDocumentError     500 api_error            internal_error
     ├── RequestError                    400 invalid_request_error invalid_request
     │   ├── MalformedBodyError          400 invalid_request_error invalid_json
     │   ├── BodyTooLargeError           413 invalid_request_error body_too_large
@@ -80,6 +81,10 @@ class GatewayError(Exception):
 
 class ConfigError(GatewayError):
     """The configuration cannot be used; the message names the key's path and the fix."""
+
+
+class UnreadableDocumentError(ConfigError):
+    """The control document that is stored cannot be read: nobody's request is at fault."""
 
 
 class RequestError(GatewayError):

@@ -28,7 +28,8 @@ _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Infinity and NaN have no JSON: the control document could not be read back.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ServerSettings(_Section):

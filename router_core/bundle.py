@@ -114,9 +114,9 @@ class RouterBundle:
 def load_bundle(path: Path | str) -> RouterBundle:
     """Read and verify a bundle. Raises BundleError."""
     root = Path(path)
-    if not root.is_dir():
-        raise BundleError(f"{root}: no such router bundle directory")
     try:
+        if not root.is_dir():
+            raise BundleError(f"{root}: no such router bundle directory")
         return _load_verified(root)
     except OSError as error:
         raise BundleError(f"{root}: cannot be read: {error}") from error

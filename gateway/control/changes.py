@@ -8,7 +8,7 @@ again on a document that somebody else has changed meanwhile.
 import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ from router_core.bundle import load_bundle
 from router_core.errors import BundleError
 
 ATTEMPTS: Final = 8
+# An unknown key gets the same answer as a revoked one, so that the document need not grow for ever.
+REVOKED_KEPT_FOR: Final = timedelta(days=30)
 Edit = Callable[[ControlDocument], Mapping[str, Any]]
 """The parts of a document that become others."""
 
@@ -47,7 +49,7 @@ class Control:
                 raise VersionConflictError(
                     f"the control document has version {before.version}, not {expected}; look again"
                 )
-            after = _edited(before, edit)
+            after = await asyncio.to_thread(_edited, before, edit)
             if after.routes_as != before.routes_as:
                 await asyncio.to_thread(check, self.configured, after)
             try:
@@ -90,8 +92,14 @@ class Control:
         return await self.change(lambda _: {"bundle": choice}, expected=expected)
 
     async def add_key(self, record: KeyRecord, *, expected: int | None = None) -> ControlDocument:
-        """Let a key in. As `change`."""
-        return await self.change(lambda document: {"keys": [*document.keys, record]}, expected=expected)
+        """Let a key in; keys revoked longer than REVOKED_KEPT_FOR ago are forgotten. As `change`."""
+        forget_before = datetime.now(UTC) - REVOKED_KEPT_FOR
+
+        def edit(document: ControlDocument) -> Mapping[str, Any]:
+            kept = [one for one in document.keys if one.revoked is None or one.revoked > forget_before]
+            return {"keys": [*kept, record]}
+
+        return await self.change(edit, expected=expected)
 
     async def revoke_key(self, key_id: str, *, expected: int | None = None) -> ControlDocument:
         """Let a key in no more. As `change`; ConfigError if there is none of that id."""
@@ -135,6 +143,8 @@ def _choice(path: Path) -> BundleChoice:
 def _edited(before: ControlDocument, edit: Edit) -> ControlDocument:
     values = {name: getattr(before, name) for name in ControlDocument.model_fields}
     try:
-        return ControlDocument.model_validate({**values, **edit(before), "version": before.version + 1})
+        after = ControlDocument.model_validate({**values, **edit(before), "version": before.version + 1})
+        # As every worker will read it: a document that can be written and not read would end all changes.
+        return ControlDocument.model_validate_json(after.model_dump_json())
     except ValidationError as error:
         raise ConfigError(first_fault(error)) from None

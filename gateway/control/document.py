@@ -11,6 +11,7 @@ are read, so that who may change models cannot send the gateway's other secrets 
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -80,7 +81,7 @@ class ControlDocument(_Part):
             ("models", [*(entry["name"] for entry in self.models), *self.removed_models]),
             ("keys", [record.id for record in self.keys]),
         ):
-            repeated = sorted({name for name in names if names.count(name) > 1})
+            repeated = sorted(name for name, count in Counter(names).items() if count > 1)
             if repeated:
                 raise ValueError(f"{part}: twice: {', '.join(repeated)}")
         return self

@@ -9,6 +9,7 @@ import asyncio
 import fcntl
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from gateway.control.document import ControlDocument
-from gateway.errors import ConfigError, GatewayError, VersionConflictError
+from gateway.errors import ConfigError, GatewayError, UnreadableDocumentError, VersionConflictError
 from gateway.settings import Settings
 from gateway.settings_file import first_fault
 from gateway.state.base import State
@@ -37,14 +38,15 @@ class ControlStore(Protocol):
     async def load(self) -> ControlDocument:
         """The document, the same object while it has not changed; the empty one if there is none.
 
-        Raises ConfigError for one that cannot be read, StateUnavailableError if the store does not answer.
+        Raises UnreadableDocumentError for one that cannot be read, StateUnavailableError if the store does not answer.
         """
 
     async def save(self, document: ControlDocument) -> None:
         """Write the document over its predecessor.
 
-        Raises VersionConflictError if another version than the one before is there, ConfigError if what is there
-        cannot be read, StateUnavailableError if the store does not answer, GatewayError if a file cannot be written.
+        Raises VersionConflictError if another version than the one before is there, UnreadableDocumentError if what is
+        there cannot be read, StateUnavailableError if the store does not answer, GatewayError if a file cannot be
+        written, ConfigError if there is no place for it.
         """
 
 
@@ -53,6 +55,7 @@ class FileControlStore:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._reading = threading.Lock()
         self._seen: tuple[int, int, int] | None = None
         self._document = EMPTY
 
@@ -72,21 +75,24 @@ class FileControlStore:
         await asyncio.to_thread(self._save, self._path, document)
 
     def _load(self, path: Path) -> ControlDocument:
-        try:
-            status = path.stat()
-            seen = (status.st_mtime_ns, status.st_ino, status.st_size)
-            if seen != self._seen:
-                self._document, self._seen = _parsed(path.read_bytes(), str(path)), seen
-        except FileNotFoundError:
-            self._document, self._seen = EMPTY, None
-        except OSError as error:
-            raise ConfigError(f"control document {path}: cannot be read: {error.strerror}") from error
-        return self._document
+        # Of threads that read at the same time, each would else take the other's document for its own.
+        with self._reading:
+            try:
+                status = path.stat()
+            except OSError:
+                # `_read` finds out the same, and tells it.
+                seen = None
+            else:
+                seen = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if seen is None or seen != self._seen:
+                self._document, self._seen = _read(path), seen
+            return self._document
 
     def _save(self, path: Path, document: ControlDocument) -> None:
         try:
             with _locked(path):
-                _check_order(self._load(path).version, document)
+                # Not what was read before: another process may have written since.
+                _check_order(_read(path).version, document)
                 _replace(path, document.model_dump_json(indent=2).encode() + b"\n")
         except OSError as error:
             raise GatewayError(f"control document {path}: cannot be written: {error.strerror}") from error
@@ -110,9 +116,12 @@ class StateControlStore:
         found = await self._state.document(DOCUMENT_NAME, self._document.version)
         if found is not None:
             version, text = found
-            document = _parsed(text, self.place) if version else EMPTY
+            # In a thread, for thousands of keys take longer than requests should wait.
+            document = await asyncio.to_thread(_parsed, text, self.place) if version else EMPTY
             if document.version != version:
-                raise ConfigError(f"control document in {self.place}: version: {document.version}, stored as {version}")
+                raise UnreadableDocumentError(
+                    f"control document in {self.place}: version: {document.version}, stored as {version}"
+                )
             self._document = document
         return self._document
 
@@ -132,11 +141,20 @@ def build_control_store(settings: Settings, state: State) -> ControlStore:
     return StateControlStore(state, (parts.netloc or parts.path).rpartition("@")[2])
 
 
+def _read(path: Path) -> ControlDocument:
+    try:
+        return _parsed(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        return EMPTY
+    except OSError as error:
+        raise UnreadableDocumentError(f"control document {path}: cannot be read: {error.strerror}") from error
+
+
 def _parsed(text: bytes, place: str) -> ControlDocument:
     try:
         return ControlDocument.model_validate_json(text)
     except ValidationError as error:
-        raise ConfigError(f"control document {place}: {first_fault(error)}") from None
+        raise UnreadableDocumentError(f"control document {place}: {first_fault(error)}") from None
 
 
 def _check_order(stored: int, document: ControlDocument) -> None:
@@ -151,19 +169,29 @@ def _conflict(version: int) -> VersionConflictError:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Keep other writers out. The lock is a file of its own, because the document is replaced under it."""
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = path.with_name(path.name + ".lock")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        _give_to_owner(descriptor, path.parent)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
 
 
+def _give_to_owner(descriptor: int, model: Path) -> None:
+    """When root changes the document (`sudo gateway keys revoke`), the gateway's own user must still be able to."""
+    if os.geteuid() == 0:
+        owner = model.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
 def _replace(path: Path, content: bytes) -> None:
-    """Write beside `path` (mode 0600, which mkstemp gives), fsync, rename, fsync the folder."""
+    """Write beside `path` (mode 0600, which mkstemp gives), fsync, rename, fsync the folder. The owner stays."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
     try:
         with os.fdopen(descriptor, "wb") as file:
+            _give_to_owner(descriptor, path if path.exists() else path.parent)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

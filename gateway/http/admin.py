@@ -23,7 +23,7 @@ from gateway.control.changes import Control
 from gateway.control.document import ControlDocument
 from gateway.control.follower import Follower
 from gateway.control.live import Live
-from gateway.errors import ConfigError, MalformedBodyError, RequestError
+from gateway.errors import ConfigError, MalformedBodyError, RequestError, UnreadableDocumentError
 from gateway.http.body import read_body
 from gateway.http.headers import header_map
 from gateway.observability.logs import log_event
@@ -149,7 +149,7 @@ class Admin:
             request.receive, headers, max_bytes=server.max_body_bytes, timeout_s=server.body_timeout_s
         )
         try:
-            body = json.loads(text)
+            body = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             raise MalformedBodyError("the body is not JSON") from None
         if not isinstance(body, dict):
@@ -176,13 +176,19 @@ class Admin:
 
 
 async def _asked(change: Awaitable[ControlDocument]) -> ControlDocument:
-    """The document; what will not do is the caller's mistake here."""
+    """The document; what will not do is the caller's mistake here, unless it is stored already."""
     try:
         return await change
+    except UnreadableDocumentError:
+        raise
     except ConfigError as error:
         raise RequestError(error.message) from error
     except ValidationError as error:
         raise RequestError(first_fault(error)) from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _expected(if_match: str | None) -> int | None:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,17 @@ def test_a_change_that_will_not_do_is_not_written(routed: Settings, tmp_path: Pa
         with pytest.raises(ConfigError, match=told):
             changed(routed, change)
     assert not (tmp_path / "control.json").exists()
+
+
+def test_keys_revoked_long_ago_are_forgotten_when_one_is_added(routed: Settings) -> None:
+    old, recent, new = (new_key(name).record for name in ("old", "recent", "new"))
+    now = datetime.now(UTC)
+    revoked = [
+        record.model_copy(update={"revoked": now - timedelta(days=days)}) for record, days in ((old, 31), (recent, 29))
+    ]
+    changed(routed, lambda control: control.change(lambda _: {"keys": revoked}))
+    document = changed(routed, lambda control: control.add_key(new))
+    assert [record.name for record in document.keys] == ["recent", "new"]
 
 
 def test_two_who_change_at_the_same_time_both_get_their_change(routed: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -77,6 +78,31 @@ def test_the_file_is_its_owners_alone_and_nothing_else_is_left(tmp_path: Path) -
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert {entry.name for entry in tmp_path.iterdir()} == {"control.json", "control.json.lock"}
     assert key.text.split("_", 2)[2] not in path.read_text()
+
+
+async def test_a_change_is_made_over_what_is_stored_and_not_over_what_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "control.json"
+    store = FileControlStore(path)
+    await store.save(document(1, "alice"))
+    before, text = path.stat(), (await store.load()).model_dump_json(indent=2)
+    # The same size, inode and time: nothing of the file's status tells that it is another one.
+    path.write_text(text.replace('"version": 1', '"version": 7') + "\n")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(VersionConflictError):
+        await store.save(document(2, "mallory"))
+    assert json.loads(path.read_text())["version"] == 7
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+async def test_a_change_by_root_leaves_the_file_to_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "control.json"
+    os.chown(tmp_path, 1234, 1235)
+    await FileControlStore(path).save(document(1))
+    os.chown(path, 2345, 2346)
+    await FileControlStore(path).save(document(2))
+    lock = path.with_name("control.json.lock").stat()
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, lock.st_uid, lock.st_gid) == (2345, 2346, 1234, 1235)
 
 
 async def test_a_change_by_another_process_is_seen(tmp_path: Path) -> None:

@@ -158,6 +158,7 @@ def test_a_change_is_made_from_the_version_that_was_seen(place: Place, mock_vllm
         ("DELETE", "models/nobody", None, "not served"),
         ("DELETE", "models/..%2f..%2fetc", None, "not served"),
         ("PUT", "bundle", {"path": "/nowhere/at/all"}, "no such router bundle"),
+        ("PUT", "bundle", {"path": "/" + "x" * 300}, "cannot be read"),
         ("PUT", "bundle", {"path": "bundle"}, "absolute"),
         ("PUT", "bundle", {"folder": "x"}, "path"),
         ("POST", "keys", {"name": "bob", "scope": "admin"}, "scope"),
@@ -173,6 +174,31 @@ def test_what_will_not_do_is_told_and_not_written(place: Place, method: str, pat
     assert told in answer.json()["error"]["message"]
     assert "\n" not in answer.json()["error"]["message"]
     assert place.file.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '{"name": "b", %s, "price": {"input_per_million_tokens": 1e999, "output_per_million_tokens": 1}}',
+        '{"name": "b", %s, "seconds_per_token": 1e999}',
+        '{"name": "b", %s, "seconds_per_token": Infinity}',
+        '{"name": "b", %s, "router_name": "\\ud800"}',
+    ],
+)
+def test_what_could_not_be_read_again_is_refused_and_keys_can_still_be_revoked(place: Place, entry: str) -> None:
+    body = entry % '"replicas": [{"base_url": "http://127.0.0.1:1/v1"}]'
+    answer = place.client.post("/admin/v1/models", content=body, headers=bearer(place.root))
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert place.ask("DELETE", f"keys/{place.alice.record.id}").status_code == 200
+    assert place.client.post(CHAT, json=chat(), headers=bearer(place.alice)).status_code == 401
+
+
+def test_a_stored_document_that_cannot_be_read_is_not_the_callers_fault(place: Place) -> None:
+    place.file.write_text("{")
+    for method, path in (("GET", "control"), ("DELETE", f"keys/{place.alice.record.id}")):
+        answer = place.ask(method, path)
+        assert (answer.status_code, answer.json()["error"]["type"]) == (500, "api_error")
+        assert "control.json" in answer.json()["error"]["message"]
 
 
 def test_a_body_is_read_within_limits(place: Place) -> None:
