@@ -33,9 +33,9 @@ class Guard:
         self._dials = settings.access.dials
         self._workers = settings.server.workers
         self._own_count = MemoryState()
-        # What is made of the records of one snapshot of the keyring, by key id.
+        # Who is asking, by the valid key presented: what was found out under one snapshot of the keyring.
         self._snapshot: Mapping[str, KeyRecord] = {}
-        self._principals: dict[str, Principal] = {}
+        self._principals: dict[str | None, Principal] = {}
 
     async def admit(self, headers: Mapping[str, str]) -> tuple[Principal, Headers]:
         """The caller, and the `x-ratelimit-*` headers for the answer.
@@ -46,15 +46,15 @@ class Guard:
         if self._keyring is None:
             return ANONYMOUS, []
         records = self._keyring.records()
-        record = verified(_presented(headers), records)
         if records is not self._snapshot:
             self._snapshot, self._principals = records, {}
-        principal = self._principals.get(record.id)
+        presented = _presented(headers)
+        principal = self._principals.get(presented)
         if principal is None:
-            principal = self._principals[record.id] = self._principal(record)
+            principal = self._principals[presented] = self._principal(verified(presented, records))
         if principal.requests_per_minute is None:
             return principal, []
-        return principal, await self._counted(record.id, principal.requests_per_minute)
+        return principal, await self._counted(principal.key_id, principal.requests_per_minute)
 
     def admit_admin(self, headers: Mapping[str, str]) -> str:
         """The id of the key that administrates. Nobody does without keys.
@@ -80,7 +80,7 @@ class Guard:
             max_cost=dial.max_cost,
         )
 
-    async def _counted(self, key_id: str, limit: int) -> Headers:
+    async def _counted(self, key_id: str | None, limit: int) -> Headers:
         name = f"requests:{key_id}"
         try:
             count, reset_s = await self._state.count(name, WINDOW_S)

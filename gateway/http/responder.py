@@ -27,7 +27,7 @@ class Responder:
 
     async def begin(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         """Send the head. Raises ClientLeftError, as the others do."""
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        raw = [(name.encode(), value.encode()) for name, value in headers]
         self.has_begun = True
         await self._sent({"type": "http.response.start", "status": status, "headers": raw})
 

@@ -28,6 +28,8 @@ READY: Final = b"ready"
 # Net allocations between two looks of the collector at young objects; the library's 700 is less than a burst holds.
 COLLECTOR_THRESHOLD: Final = 50_000
 _CONTINUE: Final = b"HTTP/1.1 100 "
+# Up to here copying a body behind its head costs less than handing the system two pieces.
+_MOST_COPIED_BYTES: Final = 8 * 1024
 
 
 def server_config(app: ASGIApp) -> uvicorn.Config:
@@ -189,7 +191,10 @@ class _Output:
     def write(self, data: bytes) -> None:
         """Write an interim response or a part of the body; keep the head."""
         if self._head:
-            self._transport.writelines((self._head, data))
+            if len(data) <= _MOST_COPIED_BYTES:
+                self._transport.write(self._head + data)
+            else:
+                self._transport.writelines((self._head, data))
             self._head = None
         elif self._head is None or data.startswith(_CONTINUE):
             self._transport.write(data)

@@ -15,6 +15,8 @@ from gateway.upstream.exchange import Exchange
 
 # Of an answer's head with interim answers and trailers; also of what may stand between two parts of a body.
 MAX_HEAD_BYTES = 64 * 1024
+# Up to here copying a body behind its head costs less than handing the system two pieces.
+MOST_COPIED_BYTES = 8 * 1024
 # A larger request body goes out in pieces of this size, each when the one before has left.
 PIECE_BYTES = 256 * 1024
 _SWITCHING_PROTOCOLS = 101
@@ -82,6 +84,9 @@ class Connection(asyncio.Protocol):
         self._headers: dict[str, str] = {}
         self._head_bytes = self._barren_bytes = 0
         self._has_bytes = self._can_go_on = self._ends_at_close = False
+        if len(body) <= MOST_COPIED_BYTES:
+            self._transport.write(head + body)
+            return
         if len(body) <= PIECE_BYTES:
             self._transport.writelines((head, body))
             return
