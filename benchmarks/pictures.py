@@ -49,12 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not (args.data / "test").is_dir():
         print(f"{args.data}: holds no test/; set ROUTERDC_DATA to the folder of RouterDC's data", file=sys.stderr)
         return 2
+    # Before the pictures are in the tree, which then differs from its commit.
+    origin = provenance("python -m benchmarks.pictures")
     with tempfile.TemporaryDirectory() as folder:
         of_routerdc, of_demo = Path(folder) / "routerdc", Path(folder) / "demo"
         report_routerdc(args.data, Path(folder) / "bundle", of_routerdc)
         report_demo(of_demo)
         kept = keep(of_routerdc, ROUTERDC_PICTURES, args.pictures) + keep(of_demo, DEMO_PICTURES, args.pictures)
-    write_section(args.readme, "pictures", section(args.pictures, provenance("python -m benchmarks.pictures")))
+    write_section(args.readme, "pictures", section(args.pictures, origin))
     print(f"wrote {kept} pictures to {args.pictures} and the section pictures of {args.readme}")
     return 0
 
