@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from gateway.access.keys import KeyRecord
 from gateway.control.document import BundleChoice, ControlDocument, effective
@@ -148,3 +149,5 @@ def _edited(before: ControlDocument, edit: Edit) -> ControlDocument:
         return ControlDocument.model_validate_json(after.model_dump_json())
     except ValidationError as error:
         raise ConfigError(first_fault(error)) from None
+    except PydanticSerializationError:
+        raise ConfigError("the entry holds what no JSON text can hold, as half a surrogate pair") from None
