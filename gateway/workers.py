@@ -69,16 +69,22 @@ class Workers:
 
     def run(self, announce: Callable[[], None]) -> None:
         """Serve until a stop signal; `announce` is called when all workers are ready. Raises ConfigError."""
-        with self._selector, self._signals():
-            self._restarts = [0.0] * self._count
-            while self._restarts or self._workers:
+        try:
+            with self._selector, self._signals():
+                self._restarts = [0.0] * self._count
                 self._start_due()
-                for key, _ in self._selector.select(self._patience_s()):
-                    key.data()
-                self._resume_if_due()
-                if not self._is_listening and all(worker.is_ready for worker in self._workers) and self._workers:
-                    self._listen()
-                    announce()
+                while self._restarts or self._workers:
+                    for key, _ in self._selector.select(self._patience_s()):
+                        key.data()
+                    self._start_due()
+                    self._resume_if_due()
+                    if not self._is_listening and all(worker.is_ready for worker in self._workers) and self._workers:
+                        self._listen()
+                        announce()
+        finally:
+            # At the interpreter's end their processes are waited for: they must hear that it is over.
+            for worker in self._workers:
+                worker.channel.close()
         if self._held is not None:
             self._held.close()
         if self._has_failed:
@@ -89,14 +95,24 @@ class Workers:
         due = [at for at in self._restarts if at <= now]
         self._restarts = [at for at in self._restarts if at > now]
         for _ in due:
-            self._start()
+            try:
+                self._start()
+            except OSError as error:
+                log_event(_logger, "worker_not_started", level=logging.ERROR, error=error.strerror)
+                self._is_missing(now + RETRY_S)
+                if self._is_stopping:
+                    return
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             # Spawned, not forked: a worker inherits no descriptor but its channel, and no lock that is held.
             process = multiprocessing.get_context("spawn").Process(target=self._serve, args=(theirs,))
-            process.start()
+            try:
+                process.start()
+            except OSError:
+                ours.close()
+                raise
         ours.setblocking(False)
         worker = _Worker(process, ours, time.monotonic())
         self._workers.append(worker)
@@ -136,12 +152,16 @@ class Workers:
         if self._is_stopping:
             return
         log_event(_logger, "worker_died", level=logging.ERROR, process=worker.process.pid, exit_status=status)
-        if not self._is_listening:
+        wait_s = RESTART_S if worker.is_ready else RETRY_S
+        self._is_missing(max(time.monotonic(), worker.started_at + wait_s))
+
+    def _is_missing(self, restart_at: float) -> None:
+        """A worker is missing: the start has failed, or there will be another one."""
+        if self._is_listening:
+            self._restarts.append(restart_at)
+        else:
             self._has_failed = True
             self._stop()
-            return
-        wait_s = RESTART_S if worker.is_ready else RETRY_S
-        self._restarts.append(max(time.monotonic(), worker.started_at + wait_s))
 
     def _listen(self) -> None:
         self._is_listening = True

@@ -1,7 +1,9 @@
 """Several processes behind one port: shares, deaths and ends, seen from the clients' side."""
 
 import contextlib
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -87,6 +89,37 @@ async def test_a_dead_worker_is_replaced_and_the_other_goes_on(workers: tuple[su
         await eventually(is_replaced)
 
 
+def test_a_worker_that_cannot_be_replaced_now_is_tried_again_and_the_other_goes_on() -> None:
+    with (
+        subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as parent,
+        killed_at_the_end(parent),
+    ):
+        assert parent.stdout is not None
+        assert parent.stderr is not None
+        url = parent.stdout.readline().strip()
+        with connected(url, 2) as held:
+            (survivor, kept), (_, killed) = held.items()
+            limits = resource.prlimit(parent.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+            os.kill(killed, signal.SIGKILL)
+            events = [json.loads(parent.stderr.readline())["event"] for _ in range(2)]
+            assert events == ["worker_died", "worker_not_started"]
+            resource.prlimit(parent.pid, resource.RLIMIT_NOFILE, limits)
+            assert int(survivor.get("/").text) == kept
+            with connected(url, 1) as more:
+                assert set(more.values()) == {kept}
+        parent.terminate()
+        assert parent.wait(timeout=30) == 0
+
+
+@contextlib.contextmanager
+def killed_at_the_end(process: subprocess.Popen[str]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_ends_all(workers: tuple[subprocess.Popen[str], str], number: signal.Signals) -> None:
     parent, url = workers
@@ -130,8 +163,9 @@ def is_alive(process: int) -> bool:
         return False
 
 
-def test_workers_that_cannot_start_end_all() -> None:
-    env = dict(os.environ, FAILS="1")
+@pytest.mark.parametrize("how", ["FAILS", "NO_DESCRIPTORS"])
+def test_workers_that_cannot_start_end_all(how: str) -> None:
+    env = dict(os.environ, **{how: "1"})
     done = subprocess.run(COMMAND, capture_output=True, text=True, cwd=ROOT, env=env, timeout=60, check=False)
     assert done.returncode == 2
     assert "a worker could not start" in done.stderr

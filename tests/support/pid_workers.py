@@ -1,9 +1,10 @@
 """Two worker processes behind one port, whose answers say which of them answers. Run as a program: prints its URL.
 
-With FAILS=1 in the environment no worker can start.
+With FAILS=1 in the environment no worker can start; with NO_DESCRIPTORS=1 there are none left to start the second with.
 """
 
 import os
+import resource
 import socket
 import sys
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from gateway.app import run_server
 from gateway.errors import ConfigError
 from gateway.http.server import WorkerServer, server_config
+from gateway.observability.logs import configure
 from gateway.workers import Workers
 
 
@@ -32,12 +34,22 @@ def serve(channel: socket.socket) -> None:
     run_server(WorkerServer(server_config(app), channel))
 
 
+class ShortOfDescriptors(Workers):
+    """Has none left once the first worker is there."""
+
+    def _start(self) -> None:
+        super()._start()
+        if "NO_DESCRIPTORS" in os.environ:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
 def main() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        configure("info", sys.stderr)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
-            Workers(2, listener, serve).run(lambda: print(url, flush=True))
+            ShortOfDescriptors(2, listener, serve).run(lambda: print(url, flush=True))
         except ConfigError as error:
             print(error, file=sys.stderr)
             return 2
