@@ -2,8 +2,8 @@
 
 `build_app` wires them and opens nothing. Start-up (the ASGI lifespan) loads keys, asks the pool for its health and
 loads the router; a part that cannot start ends it with one line. With `drains_on_signal`, SIGTERM and SIGINT first let
-running requests finish (gateway/http/drain.py) and only then reach the server; the same signal again reaches it
-at once.
+running requests finish (gateway/http/drain.py) and only then reach the server; the same signal again, more than a
+second later, reaches it at once.
 """
 
 import asyncio
@@ -53,6 +53,8 @@ from gateway.upstream.health import Servers
 from router_core.errors import RouterCoreError
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# The same signal, so long after the first, is a second request to stop.
+REPEAT_AFTER_S = 1.0
 _logger = logging.getLogger(__name__)
 
 
@@ -147,7 +149,7 @@ class _StopSignals:
     def __init__(self, drain: Drain) -> None:
         self._drain = drain
         self._before: dict[int, Any] = {}
-        self._received: set[int] = set()
+        self._received: dict[int, float] = {}
         self._draining: asyncio.Task[None] | None = None
 
     def listen(self) -> None:
@@ -166,13 +168,14 @@ class _StopSignals:
         self._before = {}
 
     def _stop(self, number: int) -> None:
-        if number in self._received:
-            self._pass_on(number)
-        elif self._draining is None:
+        now = time.monotonic()
+        if self._draining is None:
             log_event(_logger, "stopping", signal=signal.Signals(number).name)
             self._draining = asyncio.create_task(self._drain_then(number), name="drain")
-        # A terminal's Ctrl-C reaches every worker, and then their parent sends SIGTERM: that is no second request.
-        self._received.add(number)
+        # A supervisor or a terminal signals every worker, and then their parent does: that is no second request.
+        elif now - self._received.get(number, now) > REPEAT_AFTER_S:
+            self._pass_on(number)
+        self._received.setdefault(number, now)
 
     async def _drain_then(self, number: int) -> None:
         await self._drain.finish()

@@ -127,6 +127,8 @@ def test_a_stop_lets_streams_finish(config: Path, number: signal.Signals) -> Non
             text = next(parts)
             process.send_signal(number)
             refused = wait_until_refused(url)
+            # As from whoever signals a whole process group, of which the parent then signals its workers.
+            process.send_signal(number)
             assert refused.json()["error"]["code"] == "shutting_down"
             assert httpx.get(f"{url}/readyz").status_code == 503
             text += "".join(parts)
