@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,9 +23,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.access.guard import Guard
 from gateway.access.keyring import Keyring
+from gateway.access.keys import KeyRecord
 from gateway.cache.response_cache import ResponseCache, build_response_cache
 from gateway.control.changes import Control
-from gateway.control.document import ControlDocument
 from gateway.control.follower import Follower
 from gateway.control.live import Live, Serving
 from gateway.control.store import build_control_store
@@ -216,15 +216,17 @@ def build_app(
         router = build_router(settings, pool, state, policy or build_policy(settings, encoder))
         return Serving(0, settings, pool, router, prices)
 
-    def on_switch(serving: Serving, document: ControlDocument | None) -> None:
+    def on_switch(serving: Serving) -> None:
         metrics.serve(serving.version, [model.name for model in serving.settings.models])
         metrics.bundle(serving.router.bundle_digest, serving.settings.router.policy)
-        if keyring is not None and document is not None:
-            keyring.replace(document.keys)
+
+    def take_keys(records: Iterable[KeyRecord]) -> None:
+        if keyring is not None:
+            keyring.replace(records)
 
     live = Live(settings, build=build, servers=servers, on_switch=on_switch)
     store = build_control_store(settings, state)
-    follower = Follower(store, live, metrics, settings.control.poll_interval_s)
+    follower = Follower(store, live, metrics, settings.control.poll_interval_s, take_keys)
     drain = Drain(settings.server.shutdown_grace_s)
     decision_log = None if decision_sink is None else DecisionLog(decision_sink, settings.decisions)
     report = Report(metrics, logs_access=settings.log.access, decision_log=decision_log)

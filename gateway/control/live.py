@@ -3,9 +3,10 @@
 A `Serving` is never changed, only replaced, in one assignment: a request takes the one of the moment when its body is
 there, decides by it and is answered by it, whatever happens meanwhile. Models that are removed finish what they began.
 
-Promises: a control document takes effect as a whole or not at all: models, replicas, router and keys at once, when the
-new bundle is verified, its encoder is loaded and new servers have been asked for their health; loading is no burden on
-the event loop. A router that nothing has changed for is kept, encoder and cache with it.
+Promises: a control document takes effect as a whole or not at all, but for its keys, which the follower takes: models,
+replicas and router at once, when the new bundle is verified, its encoder is loaded and new servers have been asked for
+their health; loading is no burden on the event loop. A router that nothing has changed for is kept, encoder and cache
+with it.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ Build = Callable[[Settings, Policy | None], Serving]
 
 
 class Live:
-    """Holds the serving in use. `on_switch` hears of every one that is, with its document, at the same moment.
+    """Holds the serving in use. `on_switch` hears of every one that is, at the same moment.
 
     There is no document as long as none could be read.
     """
@@ -52,7 +53,7 @@ class Live:
         *,
         build: Build,
         servers: Servers,
-        on_switch: Callable[[Serving, ControlDocument | None], None],
+        on_switch: Callable[[Serving], None],
     ) -> None:
         self._configured = configured
         self._build = build
@@ -74,7 +75,7 @@ class Live:
             self.serving = replace(self.serving, version=document.version)
         await self.serving.router.start()
         _check_digest(self.serving.router, document)
-        self._on_switch(self.serving, document)
+        self._on_switch(self.serving)
         self._servers.use(self.serving.pool)
         await self._servers.start()
 
@@ -90,7 +91,7 @@ class Live:
             after = replace(after, version=document.version)
             # No await from here on: requests see all of it or nothing.
             self.serving = after
-            self._on_switch(after, document)
+            self._on_switch(after)
             self._servers.use(after.pool)
             if after.router.policy is not before.router.policy:
                 self._retire(before)

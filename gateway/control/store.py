@@ -22,7 +22,7 @@ from gateway.control.document import ControlDocument
 from gateway.errors import ConfigError, GatewayError, UnreadableDocumentError, VersionConflictError
 from gateway.settings import Settings
 from gateway.settings_file import first_fault
-from gateway.state.base import State
+from gateway.state.base import NO_DOCUMENT, State
 
 DOCUMENT_NAME: Final = "control"
 EMPTY: Final = ControlDocument()
@@ -104,6 +104,7 @@ class StateControlStore:
     def __init__(self, state: State, host: str = "memory") -> None:
         self._state = state
         self._host = host
+        self._seen = NO_DOCUMENT
         self._document = EMPTY
 
     @property
@@ -112,8 +113,8 @@ class StateControlStore:
         return f"shared state at {self._host} ({DOCUMENT_NAME})"
 
     async def load(self) -> ControlDocument:
-        """The document; its text is fetched only when its version has changed."""
-        found = await self._state.document(DOCUMENT_NAME, self._document.version)
+        """The document; its text is fetched only when it has changed."""
+        found = await self._state.document(DOCUMENT_NAME, self._seen)
         if found is not None:
             version, text = found
             # In a thread, for thousands of keys take longer than requests should wait.
@@ -122,7 +123,7 @@ class StateControlStore:
                 raise UnreadableDocumentError(
                     f"control document in {self.place}: version: {document.version}, stored as {version}"
                 )
-            self._document = document
+            self._document, self._seen = document, found
         return self._document
 
     async def save(self, document: ControlDocument) -> None:

@@ -2,8 +2,9 @@
 
 Every change is one call; what the gateway could not serve is refused before it is written, with 400 and the line that
 says why. `ETag` is the document's version; with `If-Match` a change is made from that version or answered 412. An
-answer tells the new version; this process serves it by then (`live_version`), and the other workers follow. Secrets of
-keys are told once, when they are made, and keys for administration are made on the command line alone.
+answer tells the new version; this process serves it by then (`live_version`) unless a bundle takes long to load, and
+the other workers follow. Secrets of keys are told once, when they are made, and keys for administration are made on the
+command line alone.
 """
 
 import json

@@ -4,7 +4,17 @@ Every call has a deadline inside the implementation (`state.timeout_s`) and rais
 caller decides what that means (reliability policy in docs/operations.md).
 """
 
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
+
+
+class Document(NamedTuple):
+    """A text with a version; the version is 0 where there is none."""
+
+    version: int
+    text: bytes
+
+
+NO_DOCUMENT: Final = Document(0, b"")
 
 
 class State(Protocol):
@@ -23,8 +33,8 @@ class State(Protocol):
         that workers on different hosts agree.
         """
 
-    async def document(self, name: str, known: int = 0) -> tuple[int, bytes] | None:
-        """The document `name` and its version; None while that is `known`. Without one the version is 0."""
+    async def document(self, name: str, known: Document = NO_DOCUMENT) -> Document | None:
+        """The document `name`; None while it is `known`, by version and text."""
 
     async def replace_document(self, name: str, known: int, text: bytes) -> bool:
         """Write the version after `known`; False if the document has another version by now. It does not expire."""

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from gateway.state.base import NO_DOCUMENT, Document
+
 Held = TypeVar("Held")
 
 
@@ -22,7 +24,7 @@ class MemoryState:
         self._max_values = max_values
         self._values: dict[str, tuple[float, bytes]] = {}
         self._counters: dict[str, tuple[float, int]] = {}
-        self._documents: dict[str, tuple[int, bytes]] = {}
+        self._documents: dict[str, Document] = {}
 
     async def get(self, name: str) -> bytes | None:
         """The value under `name`, or None if absent or expired."""
@@ -50,16 +52,16 @@ class MemoryState:
         self._counters[name] = (window_end, count + 1)
         return count + 1, window_end - now
 
-    async def document(self, name: str, known: int = 0) -> tuple[int, bytes] | None:
-        """The document `name` and its version; None while that is `known`."""
-        found = self._documents.get(name, (0, b""))
-        return None if found[0] == known else found
+    async def document(self, name: str, known: Document = NO_DOCUMENT) -> Document | None:
+        """The document `name`; None while it is `known`."""
+        found = self._documents.get(name, NO_DOCUMENT)
+        return None if found == known else found
 
     async def replace_document(self, name: str, known: int, text: bytes) -> bool:
         """Write the version after `known`; False if the document has another version by now."""
-        if self._documents.get(name, (0, b""))[0] != known:
+        if self._documents.get(name, NO_DOCUMENT).version != known:
             return False
-        self._documents[name] = (known + 1, text)
+        self._documents[name] = Document(known + 1, text)
         return True
 
     async def ping(self) -> bool:

@@ -10,6 +10,7 @@ Leaves out: Redis Cluster and Sentinel discovery. A count may touch several keys
 """
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -24,6 +25,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.errors import StateUnavailableError
 from gateway.observability.logs import log_event
+from gateway.state.base import NO_DOCUMENT, Document
 from gateway.state.counting import BatchedCounter
 
 Answer = TypeVar("Answer")
@@ -32,12 +34,13 @@ PREFIX: Final = "gateway:"
 CONNECT_TIMEOUT_S: Final = 1.0
 REFUSAL_LOG_INTERVAL_S: Final = 60.0
 
-# A document is a hash of its version and its text. ARGV holds the version that is to be replaced and the new text.
+# A document is a hash of its version, its text and the text's digest: after a fail-over that lost a change, another
+# document may have the same version. ARGV holds the version that is to be replaced, the new text and its digest.
 REPLACE_SCRIPT: Final = """
 if (redis.call('HGET', KEYS[1], 'version') or '0') ~= ARGV[1] then
   return 0
 end
-redis.call('HSET', KEYS[1], 'version', string.format('%d', ARGV[1] + 1), 'document', ARGV[2])
+redis.call('HSET', KEYS[1], 'version', string.format('%d', ARGV[1] + 1), 'document', ARGV[2], 'sha256', ARGV[3])
 return 1
 """
 
@@ -96,18 +99,19 @@ class RedisState:
         """Add one to the counter `name` of the current window; the count, and seconds until the window ends."""
         return await self._call(lambda: self._counter.count(PREFIX + name, window_s))
 
-    async def document(self, name: str, known: int = 0) -> tuple[int, bytes] | None:
-        """The document `name` and its version; None while that is `known`. Asks for the text only if it is not."""
-        found = await self._call(lambda: self._redis.hget(PREFIX + name, "version"))
-        if _version(cast("bytes | None", found)) == known:
+    async def document(self, name: str, known: Document = NO_DOCUMENT) -> Document | None:
+        """The document `name`; None while it is `known`. Asks for the text only if it is not."""
+        found = await self._call(lambda: self._redis.hmget(PREFIX + name, ["version", "sha256"]))
+        version, digest = cast("list[bytes | None]", found)
+        if _version(version) == known.version and (version is None or digest == _digest(known.text)):
             return None
-        both = await self._call(lambda: self._redis.hmget(PREFIX + name, ["version", "document"]))
-        version, text = cast("list[bytes | None]", both)
-        return _version(version), text or b""
+        found = await self._call(lambda: self._redis.hmget(PREFIX + name, ["version", "document"]))
+        version, text = cast("list[bytes | None]", found)
+        return Document(_version(version), text or b"")
 
     async def replace_document(self, name: str, known: int, text: bytes) -> bool:
         """Write the version after `known`; False if the document has another version by now."""
-        return bool(await self._call(lambda: self._replace(keys=[PREFIX + name], args=[known, text])))
+        return bool(await self._call(lambda: self._replace(keys=[PREFIX + name], args=[known, text, _digest(text)])))
 
     async def ping(self) -> bool:
         """True if Redis answers within the deadline; False at once while the breaker is open."""
@@ -186,6 +190,10 @@ class RedisState:
             log_event(_logger, "state_unavailable", level=logging.ERROR, detail=self._fault)
         if self._on_change is not None:
             self._on_change(is_up)
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest().encode()
 
 
 def _version(text: bytes | None) -> int:

@@ -309,7 +309,7 @@ class Gauge:
 async def test_an_unforeseen_failure_does_not_end_the_following() -> None:
     followed: Any = Followed()
     live: Live = followed
-    follower = Follower(FaultyStore(), live, Gauge(), poll_interval_s=0.01)
+    follower = Follower(FaultyStore(), live, Gauge(), 0.01, lambda _: None)
     await follower.start()
     try:
 

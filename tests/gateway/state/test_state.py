@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from gateway.state.base import State
+from gateway.state.base import Document, State
 from gateway.state.memory import MemoryState
 from gateway.state.redis import RedisState
 
@@ -90,14 +90,15 @@ async def test_values_counters_and_documents_do_not_meet_under_one_name(stored: 
 async def test_a_document_is_replaced_only_from_the_version_that_is_there(stored: tuple[State, Wait]) -> None:
     state, _ = stored
     assert await state.document("control") is None
-    assert await state.document("control", 3) == (0, b"")
+    assert await state.document("control", Document(3, b"x")) == (0, b"")
     assert await state.replace_document("control", 0, b"a")
     assert not await state.replace_document("control", 0, b"b")
     assert not await state.replace_document("control", 2, b"b")
     assert await state.document("control") == (1, b"a")
-    assert await state.document("control", 1) is None
+    assert await state.document("control", Document(1, b"a")) is None
+    assert await state.document("control", Document(1, b"another")) == (1, b"a")
     assert await state.replace_document("control", 1, b"c")
-    assert await state.document("control", 1) == (2, b"c")
+    assert await state.document("control", Document(1, b"a")) == (2, b"c")
 
 
 async def test_of_parallel_changes_one_is_made(stored: tuple[State, Wait]) -> None:
