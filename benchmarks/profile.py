@@ -292,7 +292,7 @@ def _at_once(app: ASGIApp, request: bytes) -> Callable[[], Awaitable[None]]:
         if running == 0:
             all_done.set()
 
-    config = server_config(counted)
+    config = server_config(counted, client_stall_timeout_s=60)
     config.load()
     protocol: Any = config.http_protocol_class
     connections = [protocol(config, ServerState(), {}) for _ in range(AT_ONCE)]

@@ -96,7 +96,10 @@ def _serve(options: argparse.Namespace) -> int:
 def _serve_alone(settings: Settings, listener: socket.socket, encoder_socket: Path | None) -> int:
     app = build_app(settings, encoder_socket=encoder_socket, drains_on_signal=True)
     try:
-        run_server(AnnouncingServer(server_config(app), _url(settings, listener)), [listener])
+        run_server(
+            AnnouncingServer(server_config(app, settings.server.client_stall_timeout_s), _url(settings, listener)),
+            [listener],
+        )
     except SystemExit:
         raise ConfigError(str(app.start_error or "the server could not start")) from None
     return 0

@@ -283,7 +283,7 @@ def serve_worker(settings: Settings, encoder_socket: Path | None, channel: socke
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     app = build_app(settings, encoder_socket=encoder_socket, drains_on_signal=True)
     try:
-        run_server(WorkerServer(server_config(app), channel))
+        run_server(WorkerServer(server_config(app, settings.server.client_stall_timeout_s), channel))
     except SystemExit:
         log_event(_logger, "not_started", level=logging.ERROR, why=str(app.start_error))
         raise

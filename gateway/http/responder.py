@@ -5,11 +5,15 @@ its model busy for ever.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from starlette.types import Message, Send
 
 from gateway.http.deadline import within
 from gateway.http.watch import ClientLeftError
+
+# A server takes whatever it is given in one call: only between two can it hold back, and the deadline count.
+MOST_AT_ONCE_BYTES: Final = 256 * 1024
 
 
 class Responder:
@@ -38,7 +42,9 @@ class Responder:
         await self._sent({"type": "http.response.body", "body": body, "more_body": True})
 
     async def end(self, body: bytes = b"") -> None:
-        """Send the last part of the body."""
+        """Send the last part of the body, however long it is."""
+        if len(body) > MOST_AT_ONCE_BYTES:
+            body = await self._all_but_the_last_piece(body)
         await self._sent({"type": "http.response.body", "body": body, "more_body": False})
         self.is_over = True
 
@@ -46,6 +52,14 @@ class Responder:
         """Send a complete answer."""
         await self.begin(status, [*headers, ("content-length", str(len(body)))])
         await self.end(body)
+
+    async def _all_but_the_last_piece(self, body: bytes) -> bytes:
+        start = 0
+        while len(body) - start > MOST_AT_ONCE_BYTES:
+            piece = body[start : start + MOST_AT_ONCE_BYTES]
+            await self._sent({"type": "http.response.body", "body": piece, "more_body": True})
+            start += MOST_AT_ONCE_BYTES
+        return body[start:]
 
     async def _sent(self, message: Message) -> None:
         try:

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -27,14 +28,21 @@ BACKLOG: Final = 2048
 READY: Final = b"ready"
 # Net allocations between two looks of the collector at young objects; the library's 700 is less than a burst holds.
 COLLECTOR_THRESHOLD: Final = 50_000
+_RESET: Final = struct.pack("ii", 1, 0)
 _CONTINUE: Final = b"HTTP/1.1 100 "
 # Up to here copying a body behind its head costs less than handing the system two pieces.
 _MOST_COPIED_BYTES: Final = 8 * 1024
 
 
-def server_config(app: ASGIApp) -> uvicorn.Config:
-    """How `app` is served."""
-    return uvicorn.Config(
+class _Config(uvicorn.Config):
+    """uvicorn's, and how long a connection that is being closed waits for a client that reads nothing."""
+
+    client_stall_timeout_s: float
+
+
+def server_config(app: ASGIApp, client_stall_timeout_s: float) -> uvicorn.Config:
+    """How `app` is served. See `server.client_stall_timeout_s`."""
+    config = _Config(
         app,
         loop="uvloop",
         http=_Connection,
@@ -49,6 +57,8 @@ def server_config(app: ASGIApp) -> uvicorn.Config:
         # Streams have had their last words by then (gateway/http/drain.py); this is for what does not listen.
         timeout_graceful_shutdown=int(LAST_WORDS_S) + 1,
     )
+    config.client_stall_timeout_s = client_stall_timeout_s
+    return config
 
 
 class AnnouncingServer(uvicorn.Server):
@@ -155,6 +165,7 @@ def _settle_memory() -> None:
 class _Connection(HttpToolsProtocol):
     """One client's connection. `on_closed`, if there is one, hears when it has closed."""
 
+    config: _Config
     on_closed: Callable[[], None] | None = None
     _output: "_Output | None" = None
 
@@ -169,8 +180,16 @@ class _Connection(HttpToolsProtocol):
             self._output = None
         super().on_response_complete()
 
+    def shutdown(self) -> None:
+        super().shutdown()
+        _end_if_closing(self.transport, self.config.client_stall_timeout_s)
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        _end_if_closing(self.transport, self.config.client_stall_timeout_s)
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        output = self._output = _Output(self.transport)
+        output = self._output = _Output(self.transport, self.config.client_stall_timeout_s)
         cycle.transport = output  # type: ignore[assignment]
         super()._start_asgi_task(cycle, app)
 
@@ -181,10 +200,11 @@ class _Output:
     ASGI leaves the head to wait. A segment of its own would also wake the client for nothing that it can use.
     """
 
-    __slots__ = ("_head", "_transport")
+    __slots__ = ("_head", "_stall_timeout_s", "_transport")
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    def __init__(self, transport: asyncio.Transport, stall_timeout_s: float) -> None:
         self._transport = transport
+        self._stall_timeout_s = stall_timeout_s
         # Empty until there is a head, None once it has left.
         self._head: bytes | None = b""
 
@@ -208,10 +228,28 @@ class _Output:
             self._head = None
 
     def close(self) -> None:
-        """Close the connection once all is written."""
+        """Close the connection once all is written, or once the client has read nothing for the deadline."""
         self.flush()
         self._transport.close()
+        _end_if_closing(self._transport, self._stall_timeout_s)
 
     def is_closing(self) -> bool:
         """True once the connection is closed or is being closed."""
         return self._transport.is_closing()
+
+
+def _end_if_closing(transport: asyncio.Transport, stall_timeout_s: float) -> None:
+    """Abort a connection that is being closed when its client reads nothing; by itself it would wait for ever."""
+    if transport.is_closing() and (left := transport.get_write_buffer_size()):
+        loop = asyncio.get_running_loop()
+        loop.call_later(stall_timeout_s, _end_if_stalled, transport, left, stall_timeout_s)
+
+
+def _end_if_stalled(transport: asyncio.Transport, left_before: int, stall_timeout_s: float) -> None:
+    left = transport.get_write_buffer_size()
+    if left >= left_before:
+        # By RST, or the system would go on offering what it has taken.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        transport.abort()
+    else:
+        _end_if_closing(transport, stall_timeout_s)

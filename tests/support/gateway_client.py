@@ -70,7 +70,8 @@ def settings_with(models: list[dict[str, Any]], **sections: dict[str, Any]) -> S
 @contextlib.contextmanager
 def running_gateway(settings: Settings) -> Iterator[httpx.Client]:
     """A client of a gateway with these settings."""
-    with serving(build_app(settings)) as url, httpx.Client(base_url=url, timeout=30) as client:
+    stall_timeout_s = settings.server.client_stall_timeout_s
+    with serving(build_app(settings), stall_timeout_s) as url, httpx.Client(base_url=url, timeout=30) as client:
         yield client
 
 

@@ -31,7 +31,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 def serve(channel: socket.socket) -> None:
-    run_server(WorkerServer(server_config(app), channel))
+    run_server(WorkerServer(server_config(app, client_stall_timeout_s=60), channel))
 
 
 class ShortOfDescriptors(Workers):

@@ -13,10 +13,10 @@ from gateway.http.server import server_config
 
 
 @contextlib.contextmanager
-def serving(app: Any) -> Iterator[str]:
+def serving(app: Any, client_stall_timeout_s: float = 60) -> Iterator[str]:
     """The root URL while the app serves; its lifespan has begun, and has ended after the block."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(server_config(app))
+    server = uvicorn.Server(server_config(app, client_stall_timeout_s))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

@@ -1,6 +1,7 @@
 """What the server's protocol writes, and in how many pieces."""
 
 import asyncio
+import socket
 from collections.abc import Iterable
 from typing import Any
 
@@ -35,6 +36,9 @@ class Pieces(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.is_closed
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def pause_reading(self) -> None:
         pass
 
@@ -56,7 +60,7 @@ async def written(request: bytes, *messages: Message, reads: bool = False) -> Pi
         for message in messages:
             await send(message)
 
-    config = server_config(app)
+    config = server_config(app, client_stall_timeout_s=60)
     config.load()
     connection: Any = config.http_protocol_class(config, state, {})  # type: ignore[call-arg]
     pieces = Pieces()
@@ -118,3 +122,36 @@ async def test_an_app_that_gives_up_leaves_no_connection_open(messages: list[Mes
     pieces = await written(POST, *messages)
     assert pieces.is_closed
     assert pieces.written[0].startswith(b"HTTP/1.1 200 OK" if messages else b"HTTP/1.1 500 ")
+
+
+class Unread(Pieces):
+    """A connection whose client takes `reads` bytes of 10 whenever the server looks, until it takes no more."""
+
+    def __init__(self, reads: list[int]) -> None:
+        super().__init__()
+        self.left = 10
+        self.aborted = asyncio.Event()
+        self._reads = reads
+
+    def get_write_buffer_size(self) -> int:
+        self.left -= self._reads.pop(0) if self._reads else 0
+        return self.left
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return socket.socket() if name == "socket" else default
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+
+@pytest.mark.parametrize("end", ["shutdown", "timeout_keep_alive_handler"])
+async def test_a_connection_that_is_closed_does_not_wait_for_a_client_that_reads_nothing(end: str) -> None:
+    config = server_config(Any, client_stall_timeout_s=0.001)
+    config.load()
+    connection: Any = config.http_protocol_class(config, ServerState(), {})  # type: ignore[call-arg]
+    pieces = Unread([0, 5, 3])
+    connection.connection_made(pieces)
+    getattr(connection, end)()
+    await asyncio.wait_for(pieces.aborted.wait(), 10)
+    # As long as it read something, it was waited for.
+    assert pieces.left == 2

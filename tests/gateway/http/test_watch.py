@@ -1,7 +1,10 @@
 """A client that leaves, at any stage, on every endpoint: the model stops. And a client that stops reading."""
 
 import asyncio
+import base64
+import errno
 import gc
+import json
 import socket
 import time
 import weakref
@@ -86,8 +89,13 @@ def test_leaving_in_the_middle_of_the_body_reaches_no_model(gateway: httpx.Clien
     assert mock_vllm.seen() == []
 
 
+def reset_by_peer(connection: socket.socket) -> bool:
+    """Whether the other end has given the connection up, looking without reading."""
+    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+
+
 def test_a_client_that_stops_reading_is_dropped(mock_vllm: MockVllm) -> None:
-    """F16: the model is let go once nothing has been read for the stall deadline."""
+    """F16: the model is let go once nothing has been read for the stall deadline, and so is the connection."""
     server = {"client_stall_timeout_s": 0.5}
     with running_gateway(settings_with([model_section("alpha", mock_vllm)], server=server)) as gateway:
         long_word = [{"role": "user", "content": "x" * 60_000}]
@@ -95,6 +103,19 @@ def test_a_client_that_stops_reading_is_dropped(mock_vllm: MockVllm) -> None:
         with sent_raw(gateway, CHAT, body) as connection:
             assert connection.recv(100)
             mock_vllm.wait_until(lambda seen: seen["caller_left_after_s"] is not None, timeout_s=30)
+            wait_for(lambda: reset_by_peer(connection))
+        wait_for(lambda: closed_so_far(gateway) == 1)
+
+
+def test_a_client_that_reads_nothing_of_a_whole_answer_is_dropped(mock_vllm: MockVllm) -> None:
+    """F16: an answer that is there already is kept no longer than one that is being generated."""
+    server = {"client_stall_timeout_s": 0.5}
+    # More than the system takes off the gateway's hands.
+    answer = base64.b64encode(json.dumps({"text": "x" * 5_500_000}).encode()).decode()
+    mock = {"pieces": [answer], "content_type": "application/json"}
+    with running_gateway(settings_with([model_section("alpha", mock_vllm)], server=server)) as gateway:
+        with sent_raw(gateway, CHAT, chat(mock=mock)) as connection:
+            wait_for(lambda: reset_by_peer(connection))
         wait_for(lambda: closed_so_far(gateway) == 1)
 
 
