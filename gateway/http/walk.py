@@ -1,8 +1,9 @@
 """Opens the exchange with a model: the decision's first candidate, or the next one that can be reached.
 
-A candidate is passed over when no connection can be made to it, when it closes before the first byte, and when its
-server says 502 or 503: in each case nothing has been generated that a client could have paid for. After a deadline the
-model may still be working, so the request is not sent again. Each replica is asked at most once.
+A candidate is passed over when no connection can be made to it, when its server says 503, and when within NOT_BEGUN_S
+it closes before the first byte or says 502: in each case nothing has been generated that a client could have paid for.
+After a deadline the model may still be working, and a server that was lost later may have died of the request, so it is
+not sent again. Each replica is asked at most once.
 """
 
 import logging
@@ -17,10 +18,9 @@ from gateway.http.peek import Peek
 from gateway.http.record import Record
 from gateway.observability.logs import log_event
 from gateway.routing.base import Decision
-from gateway.upstream.base import Replica, Upstream, UpstreamAnswer
+from gateway.upstream.base import NOT_BEGUN_S, Replica, Upstream, UpstreamAnswer
 from gateway.upstream.pool import InUse, Pool
 
-PASSED_OVER_STATUSES = frozenset({502, 503})
 _logger = logging.getLogger(__name__)
 
 
@@ -72,7 +72,7 @@ class Walk:
             use.__enter__()
             answer: UpstreamAnswer | None = None
             try:
-                answer = await self._ask(replica, endpoint.url(replica), sent, body)
+                answer = await self._ask(replica, endpoint.url(replica), sent, body, record.sent_upstream)
             except _PassedOverError as passed_over:
                 error = passed_over.error
                 if isinstance(error, UpstreamConnectError) and not isinstance(error, UpstreamDisconnectedError):
@@ -88,19 +88,29 @@ class Walk:
             retry_after_s=self._retry_after_s,
         )
 
-    async def _ask(self, replica: Replica, url: str, headers: Mapping[str, str], body: bytes) -> UpstreamAnswer:
+    async def _ask(
+        self, replica: Replica, url: str, headers: Mapping[str, str], body: bytes, sent: float
+    ) -> UpstreamAnswer:
         """One exchange, up to the head of a good answer or a refusal. Raises _PassedOverError and upstream errors."""
         try:
             answer = await self._upstream.send(replica, method="POST", url=url, headers=headers, body=body)
+        except UpstreamDisconnectedError as failure:
+            if _may_have_begun(sent):
+                raise
+            raise _PassedOverError(failure) from failure
         except UpstreamConnectError as failure:
             raise _PassedOverError(failure) from failure
         failed = server_failure(answer, replica.model)
         if failed is None:
             return answer
         answer.close()
-        if answer.status in PASSED_OVER_STATUSES:
+        if answer.status == 503 or (answer.status == 502 and not _may_have_begun(sent)):
             raise _PassedOverError(failed)
         raise failed
+
+
+def _may_have_begun(sent: float) -> bool:
+    return time.perf_counter() - sent > NOT_BEGUN_S
 
 
 def _replicas(pool: Pool, decision: Decision, headers: Mapping[str, str], record: Record) -> Iterator[Replica]:

@@ -7,7 +7,11 @@ turns out to be closed: the rest belongs to whoever knows the request.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
+
+# A server that closes the connection so soon after a request has not begun to work on it: it was closing an idle one,
+# or refuses work. One that does so later may have died of the request, or with its answer half generated.
+NOT_BEGUN_S: Final = 1.0
 
 
 @dataclass(slots=True, eq=False)

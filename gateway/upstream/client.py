@@ -2,7 +2,7 @@
 
 Promises: connect, first-byte, idle and total deadlines that each raise their own error; bytes as they came (nothing is
 decompressed, no redirect is followed, no cookie or proxy setting is kept); certificates are verified; an idle
-connection that its server had already closed is replaced, once, before the first byte.
+connection that its server had already closed is replaced, once, if it closes without a byte soon after the request.
 Leaves out retries, health and limits: gateway/http/walk.py and gateway/upstream/pool.py.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from gateway.errors import UpstreamConnectError, UpstreamConnectTimeoutError, UpstreamDisconnectedError
 from gateway.settings import UpstreamSettings
-from gateway.upstream.base import Replica
+from gateway.upstream.base import NOT_BEGUN_S, Replica
 from gateway.upstream.connection import Connection
 from gateway.upstream.exchange import Exchange
 from gateway.upstream.request_head import Address, Target, request_head, target_of
@@ -27,9 +27,12 @@ MOST_TARGETS = 4096
 class HttpUpstream:
     """An Upstream; it belongs to the loop in which its first exchange was opened."""
 
-    def __init__(self, settings: UpstreamSettings, *, keepalive_s: float = KEEPALIVE_S) -> None:
+    def __init__(
+        self, settings: UpstreamSettings, *, keepalive_s: float = KEEPALIVE_S, not_begun_s: float = NOT_BEGUN_S
+    ) -> None:
         self._settings = settings
         self._keepalive_s = keepalive_s
+        self._not_begun_s = not_begun_s
         self._targets: dict[tuple[str, str], tuple[Target, _Origin]] = {}
         self._origins: dict[Address, _Origin] = {}
         self._tls: ssl.SSLContext | None = None
@@ -50,8 +53,9 @@ class HttpUpstream:
             try:
                 await exchange.head()
             except UpstreamDisconnectedError:
+                if origin.loop.time() - now > self._not_begun_s:
+                    raise
                 # It was closed while it was idle. Only a new connection can tell whether the server is there.
-                pass
             else:
                 return exchange
         connection = await origin.connect(replica.model, self._settings.connect_timeout_s)

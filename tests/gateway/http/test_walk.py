@@ -63,9 +63,18 @@ def test_another_replica_of_the_same_model_is_no_fallback(mock_vllm: MockVllm) -
                 assert answer.headers["x-gateway-route-reason"] == "pinned"
 
 
-@pytest.mark.parametrize("fault", [{"latency_s": 30}, {"stall_at_chunk": 0}, {"status": 500}])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"latency_s": 30},
+        {"stall_at_chunk": 0},
+        {"status": 500},
+        {"latency_s": 1.2, "die_before_head": True},
+        {"latency_s": 1.2, "status": 502},
+    ],
+)
 def test_what_may_have_been_generated_is_not_asked_for_again(mock_vllm: MockVllm, fault: dict[str, object]) -> None:
-    """A deadline after sending, and a 500, end the request: no double generation."""
+    """A deadline after sending, a 500, and the loss of a server that has worked for a while: no double generation."""
     with running_mock_vllm() as second:
         models = [model_section("alpha", mock_vllm), model_section("beta", second)]
         upstream = {"first_byte_timeout_s": 2.0, "idle_timeout_s": 1.0}
@@ -75,6 +84,7 @@ def test_what_may_have_been_generated_is_not_asked_for_again(mock_vllm: MockVllm
             assert answer.headers["x-gateway-model"] == "alpha"
             assert "x-should-retry" not in answer.headers
         assert second.seen() == []
+        assert len(mock_vllm.seen()) == 1
 
 
 def test_a_pinned_model_has_no_other(mock_vllm: MockVllm) -> None:

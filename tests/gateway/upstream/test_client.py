@@ -290,6 +290,24 @@ async def test_a_used_connection_is_replaced_once_and_only_before_the_first_byte
         assert len(server.heads) == asked
 
 
+async def test_a_connection_that_is_lost_in_the_middle_of_the_work_is_not_replaced() -> None:
+    """Its server may have died of the request."""
+
+    async def serve(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read_request(reader)
+        writer.write(OK)
+        await server.read_request(reader)
+        await asyncio.sleep(0.05)
+
+    upstream = HttpUpstream(SETTINGS, not_begun_s=0.01)
+    async with raw_server(serve) as server:
+        assert await read(await post(upstream, server.port)) == b"ok"
+        with pytest.raises(UpstreamDisconnectedError):
+            await post(upstream, server.port)
+        assert len(server.heads) == 2
+    await upstream.aclose()
+
+
 async def test_a_new_connection_is_not_replaced(own: HttpUpstream) -> None:
     async def leave(server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await server.read_request(reader)
