@@ -230,6 +230,10 @@ class ControlSettings(_Section):
         "gateway.control.json.",
     )
     poll_interval_s: float = Field(1.0, gt=0, le=2, description="Time between two looks of a worker at it.")
+    api_key_variables: frozenset[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]] = Field(
+        frozenset(),
+        description="Environment variables that its models may send to their servers as `api_key: ${NAME}`; no others.",
+    )
 
 
 class StateSettings(_Section):

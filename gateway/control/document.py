@@ -5,14 +5,14 @@ of the same name, models that it removes are not served, its bundle goes before 
 gateway's keys. Whatever it makes of the configuration has to pass every check that a configuration passes.
 
 Promises: `version` rises by one with every change; a document is taken as a whole or not at all. It holds no secret:
-hashes of keys, and for the servers' own keys the names of environment variables. Only variables that end in _API_KEY
-are read, so that who may change models cannot send the gateway's other secrets to a server of theirs.
+hashes of keys, and for the servers' own keys the names of environment variables. Only those that the configuration
+lists are read, so that who may change models cannot send the gateway's other secrets to a server of theirs.
 """
 
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -23,7 +23,7 @@ from gateway.errors import ConfigError
 from gateway.settings import ModelName, ModelSettings, Settings
 from gateway.settings_file import first_fault
 
-_API_KEY: Final = re.compile(r"\$\{([A-Z][A-Z0-9_]*_API_KEY)\}")
+_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class _Part(BaseModel):
@@ -68,10 +68,10 @@ class ControlDocument(_Part):
                 raise ValueError(f"{entry.get('name')!r}: {first_fault(error)}") from None
             for index, replica in enumerate(entry["replicas"]):
                 key = replica.get("api_key")
-                if key is not None and _API_KEY.fullmatch(key) is None:
+                if key is not None and _VARIABLE.fullmatch(key) is None:
                     raise ValueError(
-                        f"{entry['name']!r}: replicas[{index}].api_key: name an environment variable of the gateway "
-                        "that ends in _API_KEY, as ${VLLM_API_KEY}"
+                        f"{entry['name']!r}: replicas[{index}].api_key: name an environment variable that "
+                        "control.api_key_variables lists, as ${VLLM_API_KEY}"
                     )
         return entries
 
@@ -97,7 +97,10 @@ def effective(configured: Settings, document: ControlDocument, environment: Mapp
     if not any(document.routes_as):
         return configured
     values = configured.model_dump()
-    given = {entry["name"]: _with_api_keys(entry, environment) for entry in document.models}
+    given = {
+        entry["name"]: _with_api_keys(entry, configured.control.api_key_variables, environment)
+        for entry in document.models
+    }
     values["models"] = [
         given.pop(model["name"], model) for model in values["models"] if model["name"] not in document.removed_models
     ] + list(given.values())
@@ -111,13 +114,17 @@ def effective(configured: Settings, document: ControlDocument, environment: Mapp
         raise ConfigError(first_fault(error)) from None
 
 
-def _with_api_keys(entry: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+def _with_api_keys(
+    entry: Mapping[str, Any], may_be_sent: Collection[str], environment: Mapping[str, str]
+) -> dict[str, Any]:
     """The entry with the keys of its servers from the environment."""
     replicas = []
     for replica in entry["replicas"]:
-        match = _API_KEY.fullmatch(replica.get("api_key") or "")
+        match = _VARIABLE.fullmatch(replica.get("api_key") or "")
         if match is None:
             replicas.append(replica)
+        elif match[1] not in may_be_sent:
+            raise ConfigError(f"model {entry['name']!r}: control.api_key_variables does not list {match[1]}")
         elif match[1] in environment:
             replicas.append({**replica, "api_key": environment[match[1]]})
         else:

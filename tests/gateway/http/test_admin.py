@@ -151,7 +151,7 @@ def test_a_change_is_made_from_the_version_that_was_seen(place: Place, mock_vllm
             "POST",
             "models",
             {"name": "x", "replicas": [{"base_url": "http://127.0.0.1:1/v1", "api_key": "${HOME}"}]},
-            "_API_KEY",
+            "control.api_key_variables does not list HOME",
         ),
         ("POST", "models", [], "object"),
         ("DELETE", "models/alpha", None, "router.default_model"),
