@@ -56,6 +56,11 @@ class Guard:
             return principal, []
         return principal, await self._counted(principal.key_id, principal.requests_per_minute)
 
+    @property
+    def is_ready(self) -> bool:
+        """False as long as keys are asked for and none could be read."""
+        return self._keyring is None or self._keyring.is_loaded
+
     def admit_admin(self, headers: Mapping[str, str]) -> str:
         """The id of the key that administrates. Nobody does without keys.
 

@@ -22,6 +22,11 @@ class Keyring:
     def __init__(self) -> None:
         self._records: Mapping[str, KeyRecord] | None = None
 
+    @property
+    def is_loaded(self) -> bool:
+        """True once there has been a first copy."""
+        return self._records is not None
+
     def replace(self, records: Iterable[KeyRecord]) -> None:
         """Take these keys and no others from now on."""
         after = {record.id: record for record in records}

@@ -37,7 +37,7 @@ def build_api(*, guard: Guard, live: Live, metrics: Metrics, report: Report, dra
     api = FastAPI(title=TITLE, description="One OpenAI-compatible endpoint in front of many models.")
     _add_error_shapes(api)
     _add_models(api, guard, live, started_at)
-    _add_probes(api, live, metrics, report, drain)
+    _add_probes(api, guard, live, metrics, report, drain)
     api.openapi = lambda: _openapi(api)  # type: ignore[method-assign]
     return api
 
@@ -64,21 +64,22 @@ def _add_models(api: FastAPI, guard: Guard, live: Live, started_at: int) -> None
         return entry(name)
 
 
-def _add_probes(api: FastAPI, live: Live, metrics: Metrics, report: Report, drain: Drain) -> None:
+def _add_probes(api: FastAPI, guard: Guard, live: Live, metrics: Metrics, report: Report, drain: Drain) -> None:
     @api.get("/health", tags=["probes"], include_in_schema=False)
     @api.get("/healthz", tags=["probes"], summary="The process answers.")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
     @api.get("/ready", tags=["probes"], include_in_schema=False)
-    @api.get("/readyz", tags=["probes"], summary="The router can decide and at least one model is up.")
+    @api.get("/readyz", tags=["probes"], summary="Keys are known, the router can decide, a model is up.")
     async def readyz() -> JSONResponse:
         serving, router = live.serving, live.serving.router
         models = {model.name: serving.pool.is_healthy(model.name) for model in serving.settings.models}
-        is_ready = router.is_ready and any(models.values()) and not drain.has_begun
+        is_ready = guard.is_ready and router.is_ready and any(models.values()) and not drain.has_begun
         digest = router.bundle_digest
         document = {
             "status": "ready" if is_ready else "not_ready",
+            "keys_known": guard.is_ready,
             "router_ready": router.is_ready,
             "encoder_up": router.encoder_is_up,
             "bundle": digest[:DIGEST_CHARACTERS] if digest is not None else None,
