@@ -28,7 +28,7 @@ from gateway.cache.response_cache import ResponseCache, build_response_cache
 from gateway.control.changes import Control
 from gateway.control.follower import Follower
 from gateway.control.live import Live, Serving
-from gateway.control.store import build_control_store
+from gateway.control.store import build_control_state, build_control_store
 from gateway.errors import GatewayError
 from gateway.http.admin import Admin
 from gateway.http.api import build_api
@@ -67,6 +67,7 @@ class Gateway:
         *,
         settings: Settings,
         state: State,
+        control_state: State,
         upstream: Upstream,
         servers: Servers,
         live: Live,
@@ -81,6 +82,7 @@ class Gateway:
         self._edge = edge
         self._settings = settings
         self._state = state
+        self._control_state = control_state
         self._upstream = upstream
         self._servers = servers
         self._live = live
@@ -122,6 +124,7 @@ class Gateway:
                 stack.push_async_callback(self._decision_sink.aclose)
             stack.callback(self._report.tell)
             stack.push_async_callback(self._state.aclose)
+            stack.push_async_callback(self._control_state.aclose)
             if self._cache is not None:
                 stack.push_async_callback(self._cache.aclose)
             for part in (self._upstream, self._servers, self._live, self._follower):
@@ -225,7 +228,8 @@ def build_app(
             keyring.replace(records)
 
     live = Live(settings, build=build, servers=servers, on_switch=on_switch)
-    store = build_control_store(settings, state)
+    control_state = build_control_state(settings)
+    store = build_control_store(settings, control_state)
     follower = Follower(store, live, metrics, settings.control.poll_interval_s, take_keys)
     drain = Drain(settings.server.shutdown_grace_s)
     decision_log = None if decision_sink is None else DecisionLog(decision_sink, settings.decisions)
@@ -255,6 +259,7 @@ def build_app(
         edge,
         settings=settings,
         state=state,
+        control_state=control_state,
         upstream=upstream,
         servers=servers,
         live=live,

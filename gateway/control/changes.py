@@ -18,7 +18,7 @@ from pydantic_core import PydanticSerializationError
 from gateway.access.keys import KeyRecord
 from gateway.control.document import BundleChoice, ControlDocument, effective
 from gateway.control.store import ControlStore
-from gateway.errors import ConfigError, VersionConflictError
+from gateway.errors import ConfigError, StateUnavailableError, VersionConflictError
 from gateway.routing.mapping import map_models
 from gateway.settings import Settings
 from gateway.settings_file import first_fault
@@ -26,6 +26,7 @@ from router_core.bundle import load_bundle
 from router_core.errors import BundleError
 
 ATTEMPTS: Final = 8
+RELOAD_PATIENCE_S: Final = 2.0
 # An unknown key gets the same answer as a revoked one, so that the document need not grow for ever.
 REVOKED_KEPT_FOR: Final = timedelta(days=30)
 Edit = Callable[[ControlDocument], Mapping[str, Any]]
@@ -59,8 +60,26 @@ class Control:
                 if expected is not None:
                     raise
                 continue
+            except StateUnavailableError as error:
+                if not await self._is_stored(after):
+                    raise StateUnavailableError(
+                        "the store did not answer: look at the document before you make the change again",
+                        retry_after_s=error.retry_after_s,
+                    ) from error
             return after
         raise VersionConflictError("the control document is being changed by others all the time; try again")
+
+    async def _is_stored(self, document: ControlDocument) -> bool:
+        """True if a change whose answer was lost was made. False too if the store does not answer again."""
+        try:
+            async with asyncio.timeout(RELOAD_PATIENCE_S):
+                while True:
+                    try:
+                        return await self.store.load() == document
+                    except StateUnavailableError:
+                        await asyncio.sleep(0.1)
+        except TimeoutError:
+            return False
 
     async def set_model(self, entry: Mapping[str, Any], *, expected: int | None = None) -> ControlDocument:
         """Serve a model, or serve it differently; `entry` as in the configuration's `models`. As `change`."""

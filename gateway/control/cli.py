@@ -18,11 +18,10 @@ from pydantic import ValidationError
 from gateway.access.keys import KeyRecord, new_key
 from gateway.control.changes import Control
 from gateway.control.document import effective
-from gateway.control.store import build_control_store
+from gateway.control.store import build_control_state, build_control_store
 from gateway.errors import ConfigError, StateUnavailableError
 from gateway.settings import Settings
 from gateway.settings_file import load_settings
-from gateway.state.build import build_state
 
 # A person waits here, not a request: `state.timeout_s` would be too strict for a distant Redis.
 STATE_TIMEOUT_S: Final = 5.0
@@ -101,8 +100,7 @@ def in_effect(settings: Settings) -> tuple[Settings, int | None]:
 
 
 async def _with_control(settings: Settings, command: Command, timeout_s: float) -> None:
-    patient = settings.state.model_copy(update={"timeout_s": timeout_s})
-    state = build_state(settings.model_copy(update={"state": patient}))
+    state = build_control_state(settings, timeout_s)
     try:
         control = Control(settings, build_control_store(settings, state))
         await command(control)

@@ -23,8 +23,10 @@ from gateway.errors import ConfigError, GatewayError, UnreadableDocumentError, V
 from gateway.settings import Settings
 from gateway.settings_file import first_fault
 from gateway.state.base import NO_DOCUMENT, State
+from gateway.state.build import build_state
 
 DOCUMENT_NAME: Final = "control"
+CHANGE_TIMEOUT_S: Final = 2.0
 EMPTY: Final = ControlDocument()
 
 
@@ -131,6 +133,15 @@ class StateControlStore:
         before = document.version - 1
         if not await self._state.replace_document(DOCUMENT_NAME, before, document.model_dump_json().encode()):
             raise _conflict(before)
+
+
+def build_control_state(settings: Settings, timeout_s: float = CHANGE_TIMEOUT_S) -> State:
+    """A state for the document alone, not connected yet: a change may take longer than a request may wait.
+
+    Nor does what requests meet keep changes out, or the other way round. Raises ConfigError.
+    """
+    patient = settings.state.model_copy(update={"timeout_s": timeout_s})
+    return build_state(settings.model_copy(update={"state": patient}))
 
 
 def build_control_store(settings: Settings, state: State) -> ControlStore:

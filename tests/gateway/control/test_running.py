@@ -19,7 +19,7 @@ from gateway.control.document import ControlDocument
 from gateway.control.follower import Follower
 from gateway.control.live import Live
 from gateway.control.store import FileControlStore, build_control_store
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, StateUnavailableError
 from gateway.settings import Settings
 from gateway.state.build import build_state
 from tests.support.eventually import eventually
@@ -202,6 +202,24 @@ def test_two_who_change_at_the_same_time_both_get_their_change(routed: Settings)
     asyncio.run(make())
 
 
+class SilentStore(FileControlStore):
+    """Writes, and does not answer."""
+
+    async def save(self, document: ControlDocument) -> None:
+        await super().save(document)
+        raise StateUnavailableError("no answer")
+
+
+def test_a_change_whose_answer_is_lost_is_made(routed: Settings) -> None:
+    async def make() -> None:
+        store = SilentStore(routed.control.file)
+        key = new_key("alice").record
+        document = await Control(routed, store).add_key(key)
+        assert (document.version, document.keys) == (1, (key,))
+
+    asyncio.run(make())
+
+
 @contextlib.contextmanager
 def two_gateways(settings: Settings) -> Iterator[list[httpx.Client]]:
     with running_gateway(settings) as one, running_gateway(settings) as other:
@@ -247,10 +265,13 @@ def test_redis_away_leaves_all_as_it_is_and_at_start_lets_nobody_in(
     with running_gateway(settings) as client:
         refused = client.post(CHAT, json=chat(), headers=headers)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "state_unavailable")
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()["keys_known"]) == (503, False)
         own_redis_server.start()
         changed(settings, lambda control: control.add_key(key.record))
         wait_for_version(client, 1)
         assert client.post(CHAT, json=chat(), headers=headers).status_code == 200
+        assert client.get("/readyz").status_code == 200
         own_redis_server.kill()
         assert client.post(CHAT, json=chat(), headers=headers).status_code == 200
 
