@@ -91,7 +91,7 @@ class Gateway:
         self._report = report
         self._decision_sink = decision_sink
         self._cache = cache
-        self._drain = drain
+        self.drain = drain
         self._signals = _StopSignals(drain) if drains_on_signal else None
         self.start_error: GatewayError | RouterCoreError | None = None
 
@@ -287,8 +287,10 @@ def serve_worker(settings: Settings, encoder_socket: Path | None, channel: socke
     configure(settings.log.level, sys.stderr)
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     app = build_app(settings, encoder_socket=encoder_socket, drains_on_signal=True)
+    server = WorkerServer(server_config(app, settings.server.client_stall_timeout_s), channel)
+    app.drain.on_begin = server.say_ending
     try:
-        run_server(WorkerServer(server_config(app, settings.server.client_stall_timeout_s), channel))
+        run_server(server)
     except SystemExit:
         log_event(_logger, "not_started", level=logging.ERROR, why=str(app.start_error))
         raise

@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Final
 
 from gateway.errors import ConfigError
-from gateway.http.server import BACKLOG, READY
+from gateway.http.server import BACKLOG, ENDING, READY
 from gateway.observability.logs import log_event
 
 # After its start, at the earliest, a worker that has served is replaced, and one that never came up.
@@ -48,6 +48,7 @@ class _Worker:
     started_at: float
     connections: int = 0
     is_ready: bool = False
+    is_ending: bool = False
     is_heard: bool = True
 
 
@@ -120,7 +121,7 @@ class Workers:
         self._selector.register(process.sentinel, selectors.EVENT_READ, partial(self._bury, worker))
 
     def _hear(self, worker: _Worker) -> None:
-        """What the worker says: that it is ready, or how many connections have closed."""
+        """What the worker says: that it is ready, that it is about to end, or how many connections have closed."""
         while worker.is_heard:
             try:
                 message = worker.channel.recv(64)
@@ -133,6 +134,8 @@ class Workers:
                 return
             if message == READY:
                 worker.is_ready = True
+            elif message == ENDING:
+                worker.is_ending = True
             else:
                 worker.connections -= int(message)
 
@@ -190,7 +193,8 @@ class Workers:
         """Give the connection to the least busy worker that takes it."""
         ready = [worker for worker in self._workers if worker.is_ready]
         while ready:
-            worker = min(ready, key=lambda one: one.connections)
+            # One that ends refuses: it is for when all do, and clients should hear so.
+            worker = min(ready, key=lambda one: (one.is_ending, one.connections))
             try:
                 socket.send_fds(worker.channel, [b"c"], [connection.fileno()])
             except OSError:

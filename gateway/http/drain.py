@@ -6,6 +6,7 @@ a stream gets an error event and ends, instead of breaking off.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from gateway.errors import ShuttingDownError
 from gateway.http.watch import Watch
@@ -23,6 +24,7 @@ class Drain:
         self._watches: set[Watch] = set()
         self._none_running = asyncio.Event()
         self.has_begun = False
+        self.on_begin: Callable[[], None] | None = None
         self._is_cut = False
 
     def enter(self) -> None:
@@ -48,8 +50,10 @@ class Drain:
         self._watches.discard(watch)
 
     def begin(self) -> None:
-        """Take no more requests."""
+        """Take no more requests; `on_begin` hears of it."""
         self.has_begun = True
+        if self.on_begin is not None:
+            self.on_begin()
 
     async def finish(self) -> None:
         """Begin, wait for the running requests, and interrupt those that outlast the grace."""

@@ -1,8 +1,8 @@
 """The HTTP server: uvicorn, as this gateway runs it, alone on a port or as one of several workers behind one.
 
 A worker does not listen. Its parent (gateway/workers.py) accepts connections and hands them over one by one through a
-Unix socket, the channel; the worker says there when it is ready and whenever connections have closed, so that the
-parent knows how many each worker has. A worker whose parent is gone stops as on SIGTERM.
+Unix socket, the channel; the worker says there when it is ready, when it is about to end and whenever connections have
+closed, so that the parent knows how many each worker has. A worker whose parent is gone stops as on SIGTERM.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from gateway.http.drain import LAST_WORDS_S
 KEEP_ALIVE_S: Final = 65
 BACKLOG: Final = 2048
 READY: Final = b"ready"
+ENDING: Final = b"ending"
 # Net allocations between two looks of the collector at young objects; the library's 700 is less than a burst holds.
 COLLECTOR_THRESHOLD: Final = 50_000
 _RESET: Final = struct.pack("ii", 1, 0)
@@ -101,6 +102,16 @@ class WorkerServer(uvicorn.Server):
         self._channel.close()
         await super().shutdown(sockets=[])
 
+    def say_ending(self) -> None:
+        """Tell the parent that new requests are refused here from now on."""
+        try:
+            self._channel.send(ENDING)
+        except BlockingIOError:
+            asyncio.get_running_loop().call_later(0.1, self.say_ending)
+        except OSError:
+            # The parent is gone, or this worker has told it already by closing the channel.
+            return
+
     def _take(self) -> None:
         while True:
             try:
@@ -114,6 +125,9 @@ class WorkerServer(uvicorn.Server):
                 asyncio.get_running_loop().remove_reader(self._channel.fileno())
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
+            if not descriptors:
+                # At this process's limit of descriptors the kernel drops what came along.
+                self._on_closed()
             for descriptor in descriptors:
                 opening = asyncio.create_task(self._open(socket.socket(fileno=descriptor)), name="open connection")
                 self._opening.add(opening)

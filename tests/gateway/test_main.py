@@ -207,6 +207,33 @@ def test_every_worker_follows_a_change(config: Path, tmp_path: Path, mock_vllm: 
         assert [httpx.post(url + CHAT, json=chat("gamma")).status_code for _ in range(4)] == [200] * 4
 
 
+def test_a_worker_that_is_told_to_stop_gets_no_more_requests(config: Path) -> None:
+    mock = {"chunks": 1000, "chunk_delay_s": 0.05}
+    with contextlib.ExitStack() as stack:
+        process, url = stack.enter_context(serving_process(config, "--workers", "2"))
+        # One for each worker.
+        for _ in range(2):
+            answer = stack.enter_context(httpx.stream("POST", url + CHAT, json=chat(stream=True, mock=mock)))
+            parts = stack.enter_context(contextlib.closing(answer.iter_text()))
+            next(parts)
+        os.kill(worker_pids(process.pid)[0], signal.SIGTERM)
+        assert process.stderr is not None
+        assert any(json.loads(line)["event"] == "stopping" for line in process.stderr)
+        wait_until(lambda: statuses_of_new_connections(url) == [200] * 8)
+
+
+def statuses_of_new_connections(url: str) -> list[int]:
+    """Each stays open, so that a worker that refuses has the fewest."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(httpx.Client(base_url=url, timeout=30)) for _ in range(8)]
+        return [client.post(CHAT, json=chat()).status_code for client in clients]
+
+
+def worker_pids(parent: int) -> list[int]:
+    children = map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())
+    return [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
 def test_workers_are_refused_where_limits_would_not_be_exact(tmp_path: Path, mock_vllm: MockVllm) -> None:
     access = {"require_keys": True}
     config = configured(tmp_path, mock_vllm, access=access)
