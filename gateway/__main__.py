@@ -7,6 +7,7 @@ does not allow it. A server that is told to stop (SIGTERM, Ctrl-C) finishes what
 import argparse
 import logging
 import os
+import resource
 import socket
 import sys
 import tempfile
@@ -85,12 +86,19 @@ def _serve(options: argparse.Namespace) -> int:
     settings = _with_server(load_settings(options.config), given)
     check_mapping(control_cli.in_effect(settings)[0])
     configure(settings.log.level, sys.stderr)
+    _raise_descriptor_limit()
     # What uvicorn says of its own comings and goings, the gateway says itself.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     with _listener(settings) as listener, encoder_process(settings) as encoder_socket:
         if settings.server.workers > 1:
             return _serve_with_workers(settings, listener, encoder_socket)
         return _serve_alone(settings, listener, encoder_socket)
+
+
+def _raise_descriptor_limit() -> None:
+    """Every connection is a descriptor, on either side; the usual soft limit of 1,024 is for programs that `select`."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _serve_alone(settings: Settings, listener: socket.socket, encoder_socket: Path | None) -> int:

@@ -28,6 +28,7 @@
     │   └── UpstreamUnavailableError    503 upstream_error        upstream_unavailable
     ├── NoHealthyUpstreamError          503 overloaded_error      no_healthy_upstream
     ├── StateUnavailableError           503 overloaded_error      state_unavailable
+    ├── OutOfDescriptorsError           503 overloaded_error      out_of_descriptors
     └── ShuttingDownError               503 overloaded_error      shutting_down
 
 Every error becomes OpenAI's nested body, `{"error": {"message", "type", "param", "code"}}`, as an HTTP answer before
@@ -235,6 +236,12 @@ class StateUnavailableError(GatewayError):
     """Redis is configured, does not answer, and no local copy can stand in."""
 
     status, type, code = 503, "overloaded_error", "state_unavailable"
+
+
+class OutOfDescriptorsError(GatewayError):
+    """This process may open no more connections: its own limit, which says nothing about a model's server."""
+
+    status, type, code = 503, "overloaded_error", "out_of_descriptors"
 
 
 class ShuttingDownError(GatewayError):

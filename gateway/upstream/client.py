@@ -7,11 +7,17 @@ Leaves out retries, health and limits: gateway/http/walk.py and gateway/upstream
 """
 
 import asyncio
+import errno
 import ssl
 from collections import deque
 from collections.abc import Mapping
 
-from gateway.errors import UpstreamConnectError, UpstreamConnectTimeoutError, UpstreamDisconnectedError
+from gateway.errors import (
+    OutOfDescriptorsError,
+    UpstreamConnectError,
+    UpstreamConnectTimeoutError,
+    UpstreamDisconnectedError,
+)
 from gateway.settings import UpstreamSettings
 from gateway.upstream.base import NOT_BEGUN_S, Replica
 from gateway.upstream.connection import Connection
@@ -125,7 +131,7 @@ class _Origin:
         return None
 
     async def connect(self, model: str, timeout_s: float) -> Connection:
-        """A new connection. Raises UpstreamConnectError."""
+        """A new connection. Raises UpstreamConnectError, or OutOfDescriptorsError where the fault is this process's."""
         if self._is_closed:
             raise RuntimeError("the client is closed")
         address = self._address
@@ -143,6 +149,9 @@ class _Origin:
         except ssl.SSLCertVerificationError as error:
             raise UpstreamConnectError(f"the certificate of the server of model {model!r} is not trusted") from error
         except (OSError, UnicodeError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                message = "the gateway has no file descriptor left; raise its limit (ulimit -n)"
+                raise OutOfDescriptorsError(message, retry_after_s=1.0) from error
             raise UpstreamConnectError(f"the server of model {model!r} cannot be reached") from error
         return connection
 

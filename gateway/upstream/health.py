@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, OutOfDescriptorsError
 from gateway.observability.logs import log_event
 from gateway.settings import ModelSettings, UpstreamSettings
 from gateway.upstream.base import Replica, Server, Upstream
@@ -117,7 +117,11 @@ class Servers:
         self._set_health(server, is_healthy=False)
 
     async def _check(self, server: Server, replica: Replica) -> None:
-        is_healthy = await self._get(replica, replica.root_url + self._settings.health_path) is not None
+        try:
+            is_healthy = await self._get(replica, replica.root_url + self._settings.health_path) is not None
+        except OutOfDescriptorsError:
+            # The server was not asked. What was known of it goes on.
+            return
         now = self._clock()
         if is_healthy and (not server.is_healthy or now >= self._list_at.get(server, now)):
             self._list_at[server] = now + self._settings.listing_interval_s
@@ -136,10 +140,10 @@ class Servers:
 
     async def _names_on(self, replica: Replica) -> frozenset[str] | None:
         """What the replica's server lists; None if it does not say, or nothing."""
-        body = await self._get(replica, replica.base_url + "/models")
         try:
+            body = await self._get(replica, replica.base_url + "/models")
             return None if body is None else frozenset(entry.id for entry in _read_listing(body).data) or None
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, OutOfDescriptorsError):
             return None
 
     async def _get(self, replica: Replica, url: str) -> bytes | None:
@@ -157,6 +161,8 @@ class Servers:
                     return bytes(body) if 200 <= answer.status < 300 else None
                 finally:
                     answer.close()
+        except OutOfDescriptorsError:
+            raise
         except (GatewayError, TimeoutError):
             return None
 

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import random
+import resource
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import (
+    OutOfDescriptorsError,
     UpstreamConnectError,
     UpstreamConnectTimeoutError,
     UpstreamDisconnectedError,
@@ -52,6 +54,18 @@ async def test_a_large_body_arrives_whole(upstream: Upstream, mock_vllm: MockVll
     )
     await read(answer)
     assert len(mock_vllm.seen()[-1]["body"]) == len(body)
+
+
+async def test_no_descriptor_left_is_no_fault_of_the_server(mock_vllm: MockVllm) -> None:
+    upstream = HttpUpstream(SETTINGS)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(OutOfDescriptorsError):
+            await ask(upstream, mock_vllm.port)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    await upstream.aclose()
 
 
 async def test_nobody_listens(upstream: Upstream) -> None:

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 
-from gateway.errors import UpstreamConnectError
+from gateway.errors import OutOfDescriptorsError, UpstreamConnectError
 from gateway.settings import ModelSettings, UpstreamSettings
 from gateway.upstream.base import Replica
 from gateway.upstream.health import Servers
@@ -295,3 +295,12 @@ async def test_a_server_that_is_gone_is_not_asked_any_more_nor_reported() -> Non
     assert (upstreams.asked[f"{A}/health"], upstreams.asked[f"{B}/health"]) == (2, 1)
     pool.mark_down(gone)
     assert gauge.up == gauge.listed == {("alpha", 0): True}
+
+
+async def test_a_check_that_this_process_has_no_descriptor_for_says_nothing_of_the_server() -> None:
+    upstreams = Upstreams()
+    pool, servers, _ = pool_of(upstreams, model("alpha", A))
+    await servers.check()
+    upstreams.status[A] = OutOfDescriptorsError("none left")
+    await servers.check()
+    assert pool.is_healthy("alpha")
