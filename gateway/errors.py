@@ -2,7 +2,7 @@
 
     GatewayError                        500 api_error            internal_error
     ├── ConfigError                     (`gateway` prints it and exits 2; /admin/v1 tells it as 400)
-    │   └── UnreadableDocumentError     500 api_error            internal_error
+    │   └── UnreadableDocumentError     500 api_error            control_unreadable
     ├── RequestError                    400 invalid_request_error invalid_request
     │   ├── MalformedBodyError          400 invalid_request_error invalid_json
     │   ├── BodyTooLargeError           413 invalid_request_error body_too_large
@@ -86,6 +86,8 @@ class ConfigError(GatewayError):
 
 class UnreadableDocumentError(ConfigError):
     """The control document that is stored cannot be read: nobody's request is at fault."""
+
+    code = "control_unreadable"
 
 
 class RequestError(GatewayError):
