@@ -5,7 +5,7 @@ kept only with `ask: text`. Runs after the answer's last byte, so nobody waits f
 """
 
 import hashlib
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.http.endpoints import ENDPOINTS
 from gateway.http.peek import read_ask
@@ -15,6 +15,9 @@ from gateway.routing.base import Decision
 from gateway.routing.session import session_digest
 from gateway.settings import DecisionsSettings
 from router_core.decisions import Candidate, DecisionRecord
+
+# Routing did not read the text of a pinned request. To read a longer one now would hold up every other request.
+MOST_READ_BYTES: Final = 256 * 1024
 
 
 class _Ask(NamedTuple):
@@ -38,7 +41,10 @@ class DecisionLog:
         if serving is None or decision is None or request is None or seen is None:
             return
         router, price, usage = serving.settings.router, serving.prices.get(record.model), record.usage
-        ask = self._ask(request.ask or read_ask(seen, ENDPOINTS[record.endpoint]))
+        text = request.ask
+        if not text and decision.reason == "pinned" and len(seen.body) <= MOST_READ_BYTES:
+            text = read_ask(seen, ENDPOINTS[record.endpoint])
+        ask = self._ask(text)
         session_id = request.headers.get("x-session-id")
         self._sink.add(
             DecisionRecord(

@@ -31,6 +31,12 @@ _NEED_OF_PART: dict[str, Need] = {
     "input_audio": "audio",
     "audio_url": "audio",
 }
+# What is read before a decision; reading more would hold up every other request.
+_MOST_ELEMENTS = 100_000
+# What is larger than this is neither an empty value nor a name.
+_MOST_SCALAR_BYTES = 4096
+# A count of tokens or answers beyond this is none.
+_MOST_COUNTED = 2**31
 # In a longer body, looking for keys that stand twice would cost more than writing it anew.
 _MOST_SEARCHED_BYTES = 64 * 1024
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -100,7 +106,7 @@ def routing_request(
         return RoutingRequest(ask="", key_id=principal.key_id, allowed_models=principal.allowed_models, headers=headers)
     text = _Text(0, "", frozenset())
     if endpoint.ask_field is not None:
-        text = _read_text(endpoint.ask_field, _value(seen.fields, endpoint.ask_field))
+        text = _read_text(endpoint.ask_field, seen.fields)
     return RoutingRequest(
         ask=text.ask,
         needs=text.needs | _needs_of_fields(seen.fields),
@@ -121,12 +127,25 @@ def read_ask(seen: Peek, endpoint: Endpoint) -> str:
     if endpoint.ask_field is None:
         return ""
     try:
-        value = _value(seen.fields, endpoint.ask_field)
+        return _read_text(endpoint.ask_field, seen.fields).ask
     except RequestError:
         return ""
-    if endpoint.ask_field == "prompt" or isinstance(value, str):
-        return ask_of_prompt(value)
-    return ask_of_messages(value) if isinstance(value, list) else ""
+
+
+class _Part(msgspec.Struct, gc=False):
+    type: str | None = None
+    text: str | None = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    role: str | None = None
+    content: str | list[_Part | str] | None = None
+
+
+# By types, so that what is nothing of the kind fails at its first element instead of being built in full.
+_decode_messages = msgspec.json.Decoder(list[_Message]).decode
+_decode_part = msgspec.json.Decoder(_Part).decode
+_decode_prompt = msgspec.json.Decoder(str | list[str | int | list[int]] | None).decode
 
 
 class _Text(msgspec.Struct, frozen=True):
@@ -137,23 +156,53 @@ class _Text(msgspec.Struct, frozen=True):
     further_tokens: int = 0
 
 
-def _read_text(field: str, value: Any) -> _Text:
-    if field == "prompt" or isinstance(value, str):
-        return _text_of_prompt(value)
-    if not isinstance(value, list):
+def _read_text(field: str, fields: dict[str, msgspec.Raw]) -> _Text:
+    raw = bytes(fields.get(field, b"null"))
+    is_list = raw[:1] == b"["
+    if not is_list and field != "prompt" and raw[:1] != b'"':
         raise RequestError(f"`{field}` must be a list", param=field)
+    try:
+        if is_list and raw.count(b"," if field == "prompt" else b"{") > _MOST_ELEMENTS:
+            return _unread(raw)
+        if is_list and field != "prompt":
+            return _text_of_messages(_decode_messages(raw))
+        return _text_of_prompt(_decode_prompt(raw))
+    except msgspec.ValidationError:
+        return _unread(raw)
+    except (msgspec.MsgspecError, RecursionError):
+        raise _unreadable(field) from None
+
+
+def _unread(raw: bytes) -> _Text:
+    """What stands for a text in no form that is known: nothing to route by, and as long as its bytes."""
+    return _Text(len(raw) // CHARACTERS_PER_TOKEN, "", frozenset())
+
+
+def _text_of_messages(messages: list[_Message]) -> _Text:
     characters, needs = 0, set[Need]()
-    for message in value:
-        content = message.get("content") if isinstance(message, dict) else None
+    for message in messages:
+        content = message.content
         if isinstance(content, str):
             characters += len(content)
-        elif isinstance(content, list):
+        elif content is not None:
             for part in content:
-                if isinstance(part, dict):
-                    text, kind = part.get("text"), part.get("type")
-                    characters += len(text) if isinstance(text, str) else 0
-                    needs.update([_NEED_OF_PART[kind]] if isinstance(kind, str) and kind in _NEED_OF_PART else ())
-    return _Text(characters // CHARACTERS_PER_TOKEN, ask_of_messages(value), frozenset(needs))
+                if isinstance(part, str):
+                    characters += len(part)
+                    continue
+                characters += len(part.text or "")
+                if part.type in _NEED_OF_PART:
+                    needs.add(_NEED_OF_PART[part.type])
+    return _Text(characters // CHARACTERS_PER_TOKEN, _ask_of(messages), frozenset(needs))
+
+
+def _ask_of(messages: list[_Message]) -> str:
+    for message in reversed(messages):
+        if message.role == "user":
+            content: Any = message.content
+            if isinstance(content, list):
+                content = [{"type": part.type, "text": part.text} for part in content if isinstance(part, _Part)]
+            return ask_of_messages([{"role": "user", "content": content}])
+    return ""
 
 
 def _text_of_prompt(value: Any) -> _Text:
@@ -173,14 +222,26 @@ def _needs_of_fields(fields: dict[str, msgspec.Raw]) -> frozenset[Need]:
     if _FIELDS_OF_NEEDS.isdisjoint(fields):
         return frozenset()
     needs: set[Need] = set()
-    if _value(fields, "tools") or _value(fields, "functions"):
+    if _is_given(fields, "tools") or _is_given(fields, "functions"):
         needs.add("tools")
-    form = _value(fields, "response_format")
-    if isinstance(form, dict) and form.get("type") != "text":
+    if "response_format" in fields and _is_form(fields["response_format"]):
         needs.add("structured_output")
-    if any(_value(fields, name) for name in _STRUCTURED_FIELDS.intersection(fields)):
+    if any(_is_given(fields, name) for name in _STRUCTURED_FIELDS.intersection(fields)):
         needs.add("structured_output")
     return frozenset(needs)
+
+
+def _is_given(fields: dict[str, msgspec.Raw], name: str) -> bool:
+    """Whether a field is there and not empty."""
+    raw = fields.get(name)
+    return raw is not None and (len(memoryview(raw)) > _MOST_SCALAR_BYTES or bool(_value(fields, name)))
+
+
+def _is_form(response_format: msgspec.Raw) -> bool:
+    try:
+        return _decode_part(response_format).type != "text"
+    except (msgspec.MsgspecError, RecursionError):
+        return False
 
 
 def _count(fields: dict[str, msgspec.Raw], *names: str) -> int | None:
@@ -188,16 +249,24 @@ def _count(fields: dict[str, msgspec.Raw], *names: str) -> int | None:
     for name in names:
         value = _value(fields, name)
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            if value > _MOST_COUNTED:
+                raise RequestError(f"`{name}` is beyond {_MOST_COUNTED}", param=name)
             return value
     return None
 
 
 def _value(fields: dict[str, msgspec.Raw], name: str) -> Any:
-    """The decoded value of a field, None if it is absent."""
+    """The decoded value of a field that is a scalar; None if it is absent."""
     raw = fields.get(name)
     if raw is None:
         return None
     try:
-        return msgspec.json.decode(raw)
+        if len(memoryview(raw)) <= _MOST_SCALAR_BYTES:
+            return msgspec.json.decode(raw)
     except (msgspec.MsgspecError, RecursionError):
-        raise RequestError(f"`{name}` holds a value that cannot be read", param=name) from None
+        pass
+    raise _unreadable(name)
+
+
+def _unreadable(name: str) -> RequestError:
+    return RequestError(f"`{name}` holds a value that cannot be read", param=name)

@@ -1,6 +1,7 @@
 """What an answer is kept under. F44: another tenant, or another request, never has the same name."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -97,6 +98,23 @@ def test_another_tenant_endpoint_or_model_is_another_name(where: dict[str, Any])
 
 def test_how_the_model_was_named_does_not_matter_once_it_is_chosen() -> None:
     assert key({**BODY, "model": "auto"}) == key({**BODY, "model": "alpha"})
+
+
+def test_a_long_value_counts_by_its_bytes_and_is_not_built() -> None:
+    rubble = "[" + ",".join(["[[]]"] * 200_000) + "]"
+    bodies = [
+        f'{{"model": "auto", "seed": {i}, "messages": {value}}}' for i in (1, 2) for value in (rubble, rubble + " ")
+    ]
+    tracemalloc.start()
+    try:
+        keys = [key(body) for body in bodies]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert None not in keys
+    assert len(set(keys)) == 2
+    assert peak < 5 * len(rubble)
+    assert key(bodies[0].replace("[[]]", "[{}]")) not in keys
 
 
 def test_integers_of_any_size_are_told_apart() -> None:

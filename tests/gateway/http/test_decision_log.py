@@ -172,3 +172,12 @@ def test_what_got_no_decision_is_not_logged(tmp_path: Path, mock_vllm: MockVllm)
 def test_the_folder_stands_beside_the_document(tmp_path: Path) -> None:
     path = write_settings(tmp_path / "gateway.yaml", decisions={"path": "log"})
     assert load_settings(path).decisions.path == tmp_path / "log"
+
+
+def test_the_text_of_a_long_pinned_request_is_not_read_for_the_log(tmp_path: Path, mock_vllm: MockVllm) -> None:
+    messages = [{"role": "user", "content": "x" * 300_000}]
+    with logging(tmp_path, mock_vllm) as log:
+        for model in ("alpha", "auto"):
+            log.client.post(CHAT, json=chat(model, messages=messages))
+        pinned, routed = log.read()
+    assert (pinned.ask_characters, routed.ask_characters) == (0, 300_000)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -182,12 +183,51 @@ def test_the_text_of_a_pinned_request_with_a_cap_is_measured() -> None:
         ("/v1/completions", {"prompt": [1, 2, 3]}, (3, 0, 1)),
         ("/v1/completions", {"prompt": [[1, 2, 3], [4, 5]]}, (3, 2, 2)),
         ("/v1/completions", {"prompt": []}, (0, 0, 1)),
-        ("/v1/completions", {"prompt": [{"a": 1}, None]}, (0, 0, 2)),
+        ("/v1/completions", {"prompt": [{"a": 1}, None]}, (4, 0, 1)),
     ],
 )
 def test_what_an_answer_is_expected_to_take(path: str, fields: dict[str, Any], measured: tuple[int, int, int]) -> None:
     request = read(path, **fields)
     assert (request.prompt_tokens, request.further_prompt_tokens, request.answers) == measured
+
+
+@pytest.mark.parametrize("name", ["n", "max_tokens"])
+def test_a_count_beyond_reason_is_refused(name: str) -> None:
+    with pytest.raises(RequestError, match=f"`{name}` is beyond") as refused:
+        read(messages=[USER], **{name: 10**400})
+    assert refused.value.param == name
+
+
+# Built in full, each is some hundred thousand objects.
+MANY = b",".join([b"[[]]"] * 200_000)
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value"),
+    [
+        (CHAT, "messages", b"[" + MANY + b"]"),
+        (CHAT, "messages", b'[{"role":"user","content":[' + MANY + b"]}]"),
+        (CHAT, "messages", b'[{"role":"user","content":[{"type":"text","text":[' + MANY + b"]}]}]"),
+        (CHAT, "messages", b"[" + b",".join([b"{}"] * 200_000) + b"]"),
+        ("/v1/completions", "prompt", b"[" + MANY + b"]"),
+        ("/v1/completions", "prompt", b"[" + b",".join([b"[1]"] * 200_000) + b"]"),
+        (CHAT, "tools", b"[" + MANY + b"]"),
+        (CHAT, "response_format", b'{"type":"json_schema","schema":[' + MANY + b"]}"),
+    ],
+    ids=["messages", "content", "text", "objects", "prompt", "token ids", "tools", "response format"],
+)
+def test_a_body_of_rubble_is_not_built(path: str, field: str, value: bytes) -> None:
+    other = b'"messages":[],' if field in ("tools", "response_format") else b""
+    seen = peek(b'{"model":"auto",' + other + b'"%s":%s}' % (field.encode(), value))
+    tracemalloc.start()
+    try:
+        request = routing_request(seen, ENDPOINTS[path], ANONYMOUS, {}, is_routed=True)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert request.ask == ""
+    assert request.prompt_tokens == (0 if other else len(value) // 4)
+    assert peak < 3 * len(value)
 
 
 def test_endpoints_that_generate_nothing_are_not_capped() -> None:
