@@ -6,6 +6,7 @@ that stops, `tell` first. The decision log, where there is one, has its own rule
 """
 
 import asyncio
+import logging
 import time
 from typing import Final
 
@@ -17,6 +18,7 @@ from gateway.observability.metrics import Metrics
 GATHER_S: Final = 0.02
 # So few that nobody waits for them: some hundred microseconds.
 MOST_GATHERED: Final = 32
+_logger = logging.getLogger(__name__)
 
 
 class Report:
@@ -43,11 +45,17 @@ class Report:
         """Tell of the requests that are over."""
         gathered, self._gathered = self._gathered, []
         for record in gathered:
-            self._count(record)
-            if self._decision_log is not None:
-                self._decision_log.finished(record)
-            if self._logs_access:
-                log_request(record)
+            try:
+                self._tell_of(record)
+            except Exception as error:  # the border: a record that cannot be told of must not cost the others
+                _logger.exception("record_lost", exc_info=error)
+
+    def _tell_of(self, record: Record) -> None:
+        self._count(record)
+        if self._decision_log is not None:
+            self._decision_log.finished(record)
+        if self._logs_access:
+            log_request(record)
 
     def _on_timer(self) -> None:
         # Left to ring where `tell` came before it: to take it back for every full gathering would cost more.

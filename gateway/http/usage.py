@@ -8,6 +8,8 @@ from gateway.http.sse import events_data
 from gateway.settings import PriceSettings
 
 LAST_EVENTS = 4
+# What a double holds exactly; a server that claims more must not break sums and costs.
+MOST_TOKENS = 2**53
 
 
 class _Counts(msgspec.Struct):
@@ -84,4 +86,4 @@ def _usage(answer: _Answer) -> Usage | None:
     written = counts.completion_tokens if counts.completion_tokens is not None else counts.output_tokens
     if read is None and written is None:
         return None
-    return Usage(max(0, read or 0), max(0, written or 0))
+    return Usage(min(max(0, read or 0), MOST_TOKENS), min(max(0, written or 0), MOST_TOKENS))

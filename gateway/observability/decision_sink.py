@@ -93,6 +93,7 @@ class DecisionSink:
         self._is_stopping.set()
         await asyncio.to_thread(self._thread.join, CLOSE_TIMEOUT_S)
         if self._thread.is_alive():
+            self._metrics.decisions_lost("unwritable", len(self._queue))
             _log_loss("unwritable", "the disk hangs at stop")
 
     def _run(self) -> None:

@@ -24,8 +24,9 @@ class Tally:
     def hand_over(self) -> None:
         """Add the count to the counter."""
         if self.count:
-            self._counter.inc(self.count)
-            self.count = 0
+            # Taken before: a count that the counter refuses must not stand in the way of all that follow.
+            count, self.count = self.count, 0
+            self._counter.inc(count)
 
 
 class Durations:
@@ -48,12 +49,12 @@ class Durations:
         """Add the counts to the histogram, as its `observe` does with one at a time."""
         if not any(self._counts):
             return
-        self._histogram._sum.inc(self._sum_s)
-        self._sum_s = 0.0
-        for place, bucket in enumerate(self._histogram._buckets):
-            if self._counts[place]:
-                bucket.inc(self._counts[place])
-                self._counts[place] = 0
+        counts, self._counts = self._counts, [0] * len(self._counts)
+        sum_s, self._sum_s = self._sum_s, 0.0
+        self._histogram._sum.inc(sum_s)
+        for count, bucket in zip(counts, self._histogram._buckets, strict=True):
+            if count:
+                bucket.inc(count)
 
 
 Series = TypeVar("Series", Tally, Durations)

@@ -4,7 +4,7 @@ Kept is the policy's ranking with its probabilities, which depends on the bundle
 sessions, dials and health are applied to it afresh for every request. A cache belongs to one live bundle and goes with
 it, so nothing of another bundle can come out of it. Callers that miss on the same ask while it is being ranked wait for
 that one ranking. A caller that leaves disturbs no other; when all have left, the ranking is given up. What fails is not
-kept.
+kept. Whoever uses the cache says under which keys; the learned policy keeps every API key's asks apart.
 
 Promises: at most `entries` rankings, the one unused for longest goes first; an ask of more than WHOLE_CHARACTERS is
 known by its digest (BLAKE2b, 128 bits), so an entry's size does not depend on what clients send. Single-threaded.
@@ -12,7 +12,7 @@ known by its digest (BLAKE2b, 128 bits), so an entry's size does not depend on w
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from hashlib import blake2b
 
 from gateway.routing.base import Ranking
@@ -20,10 +20,8 @@ from gateway.routing.base import Ranking
 WHOLE_CHARACTERS = 512
 """Up to here the ask itself is the key: cheaper than a digest."""
 
-Key = str | bytes
 
-
-def key_of(ask: str) -> Key:
+def key_of(ask: str) -> str | bytes:
     """What `ask` is known by; takes time with its length, so make it once a request."""
     if len(ask) <= WHOLE_CHARACTERS:
         return ask
@@ -32,21 +30,21 @@ def key_of(ask: str) -> Key:
 
 
 class DecisionCache:
-    """Rankings by key of their ask. `entries` 0 keeps and shares nothing."""
+    """Rankings by key, which holds their ask. `entries` 0 keeps and shares nothing."""
 
     def __init__(self, entries: int) -> None:
         self._entries = entries
-        self._kept: OrderedDict[Key, Ranking] = OrderedDict()
-        self._flights: dict[Key, _Flight] = {}
+        self._kept: OrderedDict[Hashable, Ranking] = OrderedDict()
+        self._flights: dict[Hashable, _Flight] = {}
 
-    def get(self, key: Key) -> Ranking | None:
+    def get(self, key: Hashable) -> Ranking | None:
         """The ranking that is kept, as a hit."""
         ranking = self._kept.get(key)
         if ranking is not None:
             self._kept.move_to_end(key)
         return ranking
 
-    def put(self, key: Key, ranking: Ranking) -> None:
+    def put(self, key: Hashable, ranking: Ranking) -> None:
         """Keep a ranking that was computed."""
         if not self._entries:
             return
@@ -55,7 +53,7 @@ class DecisionCache:
         if len(self._kept) > self._entries:
             self._kept.popitem(last=False)
 
-    async def join(self, key: Key, compute: Callable[[], Awaitable[Ranking]]) -> Ranking:
+    async def join(self, key: Hashable, compute: Callable[[], Awaitable[Ranking]]) -> Ranking:
         """The ranking that `compute` gives, kept; callers with the same key share one call. Raises what it raises."""
         if not self._entries:
             return await compute()
@@ -77,12 +75,12 @@ class DecisionCache:
             return ranking
         return Ranking(ranking.models, ranking.novelty, ranking.least_gains, cache="joined")
 
-    async def _computed(self, key: Key, compute: Callable[[], Awaitable[Ranking]]) -> Ranking:
+    async def _computed(self, key: Hashable, compute: Callable[[], Awaitable[Ranking]]) -> Ranking:
         ranking = await compute()
         self.put(key, ranking)
         return ranking
 
-    def _landed(self, key: Key, flight: "_Flight") -> None:
+    def _landed(self, key: Hashable, flight: "_Flight") -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
 

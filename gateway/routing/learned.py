@@ -143,7 +143,8 @@ class Learned:
             raise RoutingUnavailableError("no bundle is live")
         if not request.ask or request.ask.isspace():
             raise NothingToRouteOnError("the request has no text to route on")
-        key = key_of(request.ask)
+        # By key: whether it was kept tells that somebody has asked this.
+        key = request.key_id, key_of(request.ask)
         kept = self._cache.get(key)
         if kept is not None:
             return kept

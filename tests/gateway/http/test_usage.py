@@ -16,6 +16,7 @@ from gateway.settings import PriceSettings
         (b'{"usage":null}', None),
         (b'{"usage":"many"}', None),
         (b'{"usage":{"prompt_tokens":-3}}', Usage(0, 0)),
+        (b'{"usage":{"prompt_tokens":%s,"completion_tokens":4}}' % (b"9" * 400), Usage(2**53, 4)),
         (b"{}", None),
     ],
 )

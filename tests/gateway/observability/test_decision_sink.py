@@ -169,6 +169,30 @@ async def test_a_disk_that_hangs_fills_the_queue_and_that_is_told_at_once(
     assert events(caplog)[1] == ("decisions_written_again", {"lost": lost(metrics, "queue_full")})
 
 
+async def test_what_a_hanging_disk_has_not_taken_at_stop_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics, hangs, goes = Metrics([]), threading.Event(), threading.Event()
+
+    def hang(descriptor: int, data: Any) -> int:
+        hangs.set()
+        goes.wait()
+        raise OSError(errno.EIO, "gone")
+
+    sink = make_sink(tmp_path, metrics)
+    sink.start()
+    monkeypatch.setattr(os, "write", hang)
+    monkeypatch.setattr("gateway.observability.decision_sink.CLOSE_TIMEOUT_S", 0.01)
+    try:
+        fill(sink, range(1))
+        await asyncio.to_thread(hangs.wait)
+        fill(sink, range(1, 4))
+        await sink.aclose()
+        assert lost(metrics, "unwritable") == 3
+    finally:
+        goes.set()
+
+
 async def test_what_does_not_fit_into_the_queue_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     metrics = Metrics([])
     sink = make_sink(tmp_path, metrics, max_queued_bytes=10 * LINE_BYTES)

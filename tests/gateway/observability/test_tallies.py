@@ -1,5 +1,6 @@
 """Tallies come to what the library counts by itself."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -36,6 +37,17 @@ def test_a_count_is_handed_over_once() -> None:
     family = counter_family(Counter("c", "c", ["of"], registry=registry))
     family.open("a").count += 2
     family.hand_over()
+    family.hand_over()
+    assert exposed(registry) == [("c_total", {"of": "a"}, 2.0)]
+
+
+def test_what_the_library_refuses_is_refused_once() -> None:
+    registry = CollectorRegistry()
+    family = counter_family(Counter("c", "c", ["of"], registry=registry))
+    family.open("a").count += 10**400
+    with pytest.raises(OverflowError):
+        family.hand_over()
+    family.open("a").count += 2
     family.hand_over()
     assert exposed(registry) == [("c_total", {"of": "a"}, 2.0)]
 

@@ -157,7 +157,10 @@ async def test_a_hit_is_the_ranking_of_a_miss(tmp_path: Path) -> None:
     policy = learned(mapped("a", "b"), small_bundle(tmp_path / "bundle", max_bytes=64).path, cache_entries=10)
     await policy.start()
     for ask in ("2 + 2 = ?", "什么是爱", "words " * 1000):
-        miss, hit = [await policy.rank(RoutingRequest(ask=ask, key_id=key)) for key in ("k1", "k2")]
+        miss, hit = [await policy.rank(RoutingRequest(ask=ask, key_id=key)) for key in ("k1", "k1")]
+        other = await policy.rank(RoutingRequest(ask=ask, key_id="k2"))
+        # Else a hit would tell one tenant what another asked.
+        assert other.cache == "miss"
         assert (miss.cache, hit.cache) == ("miss", "hit")
         assert (hit.models, hit.novelty, hit.least_gains) == (miss.models, miss.novelty, miss.least_gains)
         assert hit.encode_s == hit.score_s == 0
