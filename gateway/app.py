@@ -68,6 +68,7 @@ class Gateway:
         settings: Settings,
         state: State,
         control_state: State,
+        cache_state: State,
         upstream: Upstream,
         servers: Servers,
         live: Live,
@@ -83,6 +84,7 @@ class Gateway:
         self._settings = settings
         self._state = state
         self._control_state = control_state
+        self._cache_state = cache_state
         self._upstream = upstream
         self._servers = servers
         self._live = live
@@ -125,6 +127,7 @@ class Gateway:
             stack.callback(self._report.tell)
             stack.push_async_callback(self._state.aclose)
             stack.push_async_callback(self._control_state.aclose)
+            stack.push_async_callback(self._cache_state.aclose)
             if self._cache is not None:
                 stack.push_async_callback(self._cache.aclose)
             for part in (self._upstream, self._servers, self._live, self._follower):
@@ -211,7 +214,9 @@ def build_app(
     keyring = Keyring() if settings.access.require_keys else None
     guard = Guard(keyring, state, settings)
     decision_sink = _decision_sink(settings, metrics)
-    cache = build_response_cache(settings, state, metrics)
+    # Its own, so that a burst of answers keeps no connection from limits and sessions, nor opens their breaker.
+    cache_state = build_state(settings)
+    cache = build_response_cache(settings, cache_state, metrics)
 
     def build(settings: Settings, policy: Policy | None) -> Serving:
         pool = servers.pool(settings.models)
@@ -260,6 +265,7 @@ def build_app(
         settings=settings,
         state=state,
         control_state=control_state,
+        cache_state=cache_state,
         upstream=upstream,
         servers=servers,
         live=live,

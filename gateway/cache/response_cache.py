@@ -183,6 +183,11 @@ class Turn:
         if self._size > self._cache.max_entry_bytes:
             self.give_up()
 
+    @property
+    def kept(self) -> bytes:
+        """What has been added; nothing of an answer that has been let go."""
+        return b"".join(self._parts)
+
     def complete(self) -> None:
         """The answer is whole: give it to those who wait, and keep it."""
         if not self.has_failed:

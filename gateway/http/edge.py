@@ -37,6 +37,7 @@ from gateway.http.record import Record
 from gateway.http.relay import read_answer, relay_stream
 from gateway.http.report import Report
 from gateway.http.responder import Responder
+from gateway.http.usage import has_failed
 from gateway.http.walk import Walk
 from gateway.http.watch import ClientLeftError, Watch
 from gateway.ids import hex_ids
@@ -212,7 +213,7 @@ class Edge:
                 body, record.usage = await read_answer(answer, self._upstream.max_answer_bytes)
                 if turn is not None:
                     turn.add(body)
-                    turn.complete()
+                    _complete(turn)
                 record.status = answer.status
                 head = [_JSON, *record.headers(serving.prices.get(record.model))]
                 await call.responder.whole(answer.status, head, body)
@@ -246,7 +247,7 @@ class Edge:
         record.usage = ending.usage
         record.outcome = "stream_error" if ending.is_error else "ok"
         if turn is not None and not ending.is_error:
-            turn.complete()
+            _complete(turn)
         await responder.end()
 
     async def _failed(self, error: GatewayError, call: _Call) -> None:
@@ -264,6 +265,14 @@ class Edge:
             await responder.whole(error.status, _distinct(head), error.body())
         except ClientLeftError:
             record.client_left()
+
+
+def _complete(turn: Turn) -> None:
+    """Keep the answer, unless it says itself that it failed."""
+    if has_failed(turn.kept):
+        turn.give_up()
+    else:
+        turn.complete()
 
 
 def _no_retry(record: Record) -> list[tuple[str, str]]:

@@ -29,6 +29,18 @@ class _Answer(msgspec.Struct):
     error: Any = None
 
 
+class _Choice(msgspec.Struct):
+    finish_reason: str | None = None
+
+
+class _Outcome(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    error: Any = None
+
+
+# vLLM says so of what it broke off, with status 200 and the text so far.
+_FAILED = frozenset({"abort", "error"})
+_decode_outcome = msgspec.json.Decoder(_Outcome).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
@@ -76,6 +88,23 @@ def ending_of(block: bytes) -> Ending:
         usage = _usage(answer) or usage
         is_error = is_error or answer.error is not None
     return Ending(usage, is_error)
+
+
+def has_failed(answer: bytes) -> bool:
+    """Whether a whole answer, or a stream, of a chat or a completion says that it is not what was asked for."""
+    if b'"abort"' not in answer and b'"error"' not in answer:
+        return False
+    documents = [answer] if answer.lstrip()[:1] == b"{" else events_data(answer)
+    return any(_says_failed(document) for document in documents)
+
+
+def _says_failed(document: bytes) -> bool:
+    try:
+        outcome = _decode_outcome(document)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        # The end marker, or nothing that this knows.
+        return False
+    return outcome.error is not None or any(choice.finish_reason in _FAILED for choice in outcome.choices or ())
 
 
 def _usage(answer: _Answer) -> Usage | None:

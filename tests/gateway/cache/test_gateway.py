@@ -13,8 +13,10 @@ import openai
 import pytest
 
 from gateway.__main__ import main
+from gateway.app import build_app
 from gateway.settings import Settings
 from gateway.settings_file import load_settings
+from gateway.state.memory import MemoryState
 from router_core.decisions import read_decisions
 from tests.support.eventually import eventually
 from tests.support.gateway_client import (
@@ -178,6 +180,21 @@ def test_an_error_event_is_not_kept(client: httpx.Client, mock_vllm: MockVllm) -
     assert metric(client, "gateway_response_cache_total", result="stored") == 0
 
 
+ABORTED = b'{"choices":[{"index":0,"finish_reason":"abort","message":{"content":"half"}}],"usage":null}'
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_was_broken_off_is_not_kept(client: httpx.Client, stream: bool) -> None:
+    """vLLM ends what it aborts with status 200."""
+    if stream:
+        mock = pieces(b"data: " + ABORTED + b"\n\n", b"data: [DONE]\n\n")
+    else:
+        mock = {**pieces(ABORTED), "content_type": "application/json"}
+    for _ in range(2):
+        assert told(ask(client, chat(stream=stream, mock=mock))) == "miss"
+    assert metric(client, "gateway_response_cache_total", result="stored") == 0
+
+
 def test_an_answer_of_another_model_than_the_chosen_one_is_not_kept(mock_vllm: MockVllm) -> None:
     """The chosen model closes before the first byte; what another says in its stead must not pass for its own."""
     with running_mock_vllm() as broken:
@@ -310,3 +327,41 @@ def test_workers_share_answers_through_redis_and_lose_only_hits_with_it(
             assert json.loads(answer.content)["choices"]
         assert metric(one, "gateway_response_cache_total", result="stored") == 2
     assert len(mock_vllm.seen()) == 5
+
+
+async def test_answers_take_no_connection_from_limits_and_sessions(
+    mock_vllm: MockVllm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Noted] = []
+
+    def build_state(settings: Settings, **_: Any) -> Noted:
+        made.append(Noted())
+        return made[-1]
+
+    monkeypatch.setattr("gateway.app.build_state", build_state)
+    monkeypatch.setattr("gateway.control.store.build_state", build_state)
+    settings = open_settings(mock_vllm, state={"redis_url": "redis://127.0.0.1:1/0"})
+    app = build_app(settings)
+    await app.start()
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        assert told(await client.post(CHAT, json=chat())) == "miss"
+    await app.aclose()
+    (holding,) = [state for state in made if state.has_answers]
+    assert holding is not made[0]
+    assert all(state.is_closed for state in made)
+
+
+class Noted(MemoryState):
+    """Notes whether it was given answers, and whether it was closed."""
+
+    has_answers = False
+    is_closed = False
+
+    async def put(self, name: str, value: bytes, ttl_s: float) -> None:
+        self.has_answers = self.has_answers or name.startswith("answer:")
+        await super().put(name, value, ttl_s)
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+        await super().aclose()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.http.usage import Usage, ending_of, usage_of_answer
+from gateway.http.usage import Usage, ending_of, has_failed, usage_of_answer
 from gateway.settings import PriceSettings
 
 
@@ -48,6 +48,23 @@ def test_counts_in_the_last_events(last: bytes) -> None:
 def test_an_error_among_the_last_events_is_seen() -> None:
     assert ending_of(b'data: {"error":{"message":"x"}}\n\ndata: [DONE]\n\n').is_error
     assert not ending_of(b'data: {"error":null}\n\ndata: [DONE]\n\n').is_error
+
+
+@pytest.mark.parametrize(
+    ("answer", "failed"),
+    [
+        (b'{"choices":[{"finish_reason":"stop"},{"finish_reason":"abort"}]}', True),
+        (b'{"choices":[{"finish_reason":"error"}]}', True),
+        (b' {"choices":null,"error":{"message":"x"}}', True),
+        (b'{"choices":[{"finish_reason":"stop","message":{"content":"\\"abort\\" \\"error\\""}}],"error":null}', False),
+        (b'{"choices":"error"}', False),
+        (b'data: {"choices":[{"finish_reason":"abort"}]}\n\ndata: {"choices":[]}\n\ndata: [DONE]\n\n', True),
+        (b'data: {"error":{"message":"x"}}\n\n' + b'data: {"choices":[]}\n\n' * 9 + b"data: [DONE]\n\n", True),
+        (b'data: {"choices":[{"delta":{"content":"error"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n', False),
+    ],
+)
+def test_an_answer_says_whether_it_failed(answer: bytes, failed: bool) -> None:
+    assert has_failed(answer) is failed
 
 
 def test_cost() -> None:
