@@ -34,7 +34,7 @@ from gateway.http.failures import refusal_of
 from gateway.http.headers import header_map, request_id
 from gateway.http.peek import Peek, peek, routing_request
 from gateway.http.record import Record
-from gateway.http.relay import read_answer, relay_stream
+from gateway.http.relay import read_answer, read_to_end, relay_stream
 from gateway.http.report import Report
 from gateway.http.responder import Responder
 from gateway.http.usage import has_failed
@@ -149,10 +149,11 @@ class Edge:
         )
         record.body_read = time.perf_counter()
         with Watch(call.receive) as watch:
+            # In the turn of the last byte: from the next one on the server calls the client gone.
+            call.responder.on_over = watch.over
             self._drain.attach(watch)
             try:
                 await self._routed(call, principal, body)
-                watch.over()
             finally:
                 self._drain.detach(watch)
 
@@ -249,6 +250,7 @@ class Edge:
         if turn is not None and not ending.is_error:
             _complete(turn)
         await responder.end()
+        await read_to_end(answer)
 
     async def _failed(self, error: GatewayError, call: _Call) -> None:
         record, responder = call.record, call.responder

@@ -49,7 +49,6 @@ async def relay_stream(
             await responder.write(block)
             last.append(block)
             if is_ended_by(block, ends):
-                await _read_to_end(answer)
                 return ending_of(b"".join(last))
         splitter.refuse_excess()
     rest = splitter.rest
@@ -79,13 +78,14 @@ async def read_answer(answer: UpstreamAnswer, max_bytes: int) -> tuple[bytes, Us
         raise UpstreamProtocolError("the model's server did not answer with a JSON object") from None
 
 
-async def _read_to_end(answer: UpstreamAnswer) -> None:
+async def read_to_end(answer: UpstreamAnswer) -> None:
+    """Read what follows an end marker, for a while; the client has everything already."""
     try:
         async with asyncio.timeout(END_OF_BODY_TIMEOUT_S):
             while await answer.read():
                 pass
     except (TimeoutError, GatewayError):
-        # The client has everything; the exchange is closed instead of used again.
+        # The exchange is closed instead of used again.
         return
 
 

@@ -19,7 +19,7 @@ MOST_AT_ONCE_BYTES: Final = 256 * 1024
 class Responder:
     """One answer. `has_begun` once the head is out, `is_over` once the last byte is.
 
-    `copy_to`, if it is set, is called with every part that is written.
+    `copy_to`, if it is set, is called with every part that is written, `on_over` after the last byte.
     """
 
     def __init__(self, send: Send, stall_timeout_s: float) -> None:
@@ -28,6 +28,7 @@ class Responder:
         self.has_begun = False
         self.is_over = False
         self.copy_to: Callable[[bytes], None] | None = None
+        self.on_over: Callable[[], None] | None = None
 
     async def begin(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         """Send the head. Raises ClientLeftError, as the others do."""
@@ -47,6 +48,8 @@ class Responder:
             body = await self._all_but_the_last_piece(body)
         await self._sent({"type": "http.response.body", "body": body, "more_body": False})
         self.is_over = True
+        if self.on_over is not None:
+            self.on_over()
 
     async def whole(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         """Send a complete answer."""

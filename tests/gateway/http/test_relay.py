@@ -162,3 +162,25 @@ def test_an_error_event_of_the_upstream_itself_counts_as_a_stream_error(gateway:
     answer = gateway.post(CHAT, json=chat(stream=True, mock=pieces(*writes)))
     assert answer.content == b"".join(writes)
     assert metric(gateway, "gateway_requests_total", outcome="stream_error") == before + 1
+
+
+LATE = pieces(EVENT, DONE, b": late\n\n")
+
+
+def test_a_client_does_not_wait_for_what_follows_the_end_marker(
+    mock_vllm: MockVllm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Longer than the client's patience.
+    monkeypatch.setattr("gateway.http.relay.END_OF_BODY_TIMEOUT_S", 60.0)
+    with running_gateway(settings_with([model_section("alpha", mock_vllm)])) as gateway:
+        answer = gateway.post(CHAT, json=chat(stream=True, mock={**LATE, "stall_at_chunk": 2}))
+        assert answer.content == EVENT + DONE
+
+
+def test_the_end_of_the_body_is_waited_for_after_the_clients(mock_vllm: MockVllm) -> None:
+    """So that the connection can be used again, whether the client has left or not."""
+    with running_gateway(settings_with([model_section("alpha", mock_vllm)])) as gateway:
+        answer = gateway.post(CHAT, json=chat(stream=True, mock={**LATE, "chunk_delay_s": 0.1}))
+        assert answer.content == EVENT + DONE
+        seen = mock_vllm.wait_until(lambda seen: seen["finished"] or seen["caller_left_after_s"] is not None)
+        assert seen["finished"]
