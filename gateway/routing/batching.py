@@ -65,6 +65,11 @@ class BatchingEncoder:
         self._is_open = True
         self._runner = asyncio.create_task(self._run(encode), name="encoder")
 
+    @property
+    def busy_s(self) -> float:
+        """How long the group that runs has been running; 0 if none does."""
+        return 0.0 if self._busy_since is None else asyncio.get_running_loop().time() - self._busy_since
+
     def submit(self, text: str) -> Place:
         """A place in the queue, to be cancelled by who leaves.
 
@@ -76,7 +81,7 @@ class BatchingEncoder:
             raise RoutingUnavailableError("the encoder's queue is full")
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if self._busy_since is not None and now - self._busy_since > self._timeout_s:
+        if self.busy_s > self._timeout_s:
             raise RoutingUnavailableError(_LATE)
         place: Place = loop.create_future()
         self._waiting[place] = _Waiting(text, now)

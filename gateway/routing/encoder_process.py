@@ -7,6 +7,8 @@ standard input. A connection opens the encoder of one bundle, by path and digest
 encoder is loaded when the first connection opens it and freed when the last one closes; there are several while workers
 change from one bundle to the next. Each has its own queue and its own thread (batching.py), whichever worker asks.
 
+An encode that hangs ends the process, for its parent to start anew.
+
 A worker that sends what is no frame loses its connection, and its queries with it; nobody else does.
 """
 
@@ -17,7 +19,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -34,6 +36,10 @@ from gateway.settings import EncoderSettings
 from router_core.bundle import load_bundle
 from router_core.errors import BundleError
 
+# No encode takes so long: a driver has hung, and a thread cannot be interrupted.
+LEAST_HANG_S = 30.0
+HANG_TIMEOUTS = 10
+LOOK_INTERVAL_S = 1.0
 _logger = logging.getLogger("gateway.routing.encoder_process")  # whether run or imported
 
 
@@ -81,6 +87,16 @@ class OpenEncoders:
             task = asyncio.create_task(self._free(digest, self._loads.pop(digest)), name="free encoder")
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
+
+    async def hang(self, bound_s: float, interval_s: float = LOOK_INTERVAL_S) -> None:
+        """Return once an encode has run for more than `bound_s`, looking every `interval_s`."""
+        while not any(encoder.busy_s > bound_s for encoder in self._loaded()):  # noqa: ASYNC110 - nobody tells of what does not happen
+            await asyncio.sleep(interval_s)
+
+    def _loaded(self) -> Iterator[BatchingEncoder]:
+        for load in self._loads.values():
+            if load.done() and not load.cancelled() and load.exception() is None:
+                yield load.result()
 
     async def _load(self, digest: str, path: Path) -> BatchingEncoder:
         settings = self._settings
@@ -213,7 +229,16 @@ async def serve(listener: socket.socket, settings: EncoderSettings, parent: int)
     loop.add_reader(parent, on_readable)
     encoders = OpenEncoders(settings)
     await loop.create_unix_server(partial(Connection, encoders), sock=listener)
-    await parent_left.wait()
+    bound_s = max(LEAST_HANG_S, HANG_TIMEOUTS * settings.timeout_s)
+    hanging = asyncio.create_task(encoders.hang(bound_s), name="watch encoders")
+    leaving = asyncio.create_task(parent_left.wait(), name="watch parent")
+    await asyncio.wait({hanging, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    if hanging.done():
+        # Raises what broke the watch. The parent starts a process anew whose encoder is not stuck.
+        hanging.result()
+        log_event(_logger, "encoder_hangs", level=logging.ERROR, bound_s=bound_s)
+        os._exit(1)
+    hanging.cancel()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -487,3 +487,42 @@ async def test_a_load_that_fails_is_tried_again_for_the_next_worker(short_tmp: P
     assert [str(error) for error in failed] == ["no openvino"] * 2
     await encoders.open("a" * 64, short_tmp)
     encoders.close("a" * 64)
+
+
+async def test_an_encode_that_hangs_is_noticed(tmp_path: Path) -> None:
+    gate = Gate()
+    encoders = OpenEncoders(PATIENT, lambda *_: gate)
+    encoder = await encoders.open("digest", tmp_path)
+    watch = asyncio.create_task(encoders.hang(0.02, interval_s=0.001))
+    gate.open.set()
+    await encoder.submit("a")
+    gate.open.clear()
+    # An encoder that has answered is not busy, however long ago that was.
+    assert encoder.busy_s == 0
+    assert not watch.done()
+    place = encoder.submit("b")
+    await asyncio.wait_for(watch, 20)
+    gate.open.set()
+    await place
+    encoders.close("digest")
+
+
+def test_a_process_whose_encoder_hangs_ends(short_tmp: Path) -> None:
+    """Its supervisor starts another, as after any end."""
+    script = """
+import asyncio, os, socket, sys
+from gateway.routing import encoder_process as process
+from gateway.settings import EncoderSettings
+
+async def hang(self, bound_s):
+    print(bound_s, flush=True)
+
+process.OpenEncoders.hang = hang
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+asyncio.run(process.serve(listener, EncoderSettings(timeout_s=5), os.pipe()[0]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(short_tmp / "s")], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "50.0\n")
