@@ -12,6 +12,7 @@ while it runs could only end with its first reader's fault.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -104,11 +105,10 @@ class ResponseCache:
 
     async def _looked_up(self, turn: "Turn") -> "Found | Turn":
         """The answer that is kept, for whoever waits too, or the turn, which has begun."""
-        try:
+        with contextlib.ExitStack() as unless_told:
+            unless_told.callback(self.end, turn)
             answer = await self._store.get(turn.name)
-        except BaseException:
-            self.end(turn)
-            raise
+            unless_told.pop_all()
         if answer is None:
             self._metrics.response_cached("miss")
             return turn

@@ -10,6 +10,7 @@ with it.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -112,15 +113,14 @@ class Live:
             await self._servers.prepare(serving.pool)
             return serving
         serving = self._build(settings, None)
-        try:
+        async with contextlib.AsyncExitStack() as unless_ready:
+            unless_ready.push_async_callback(serving.router.aclose)
             await serving.router.start()
             _check_digest(serving.router, document)
             if not serving.router.is_ready:
                 raise ConfigError("bundle: its encoder does not answer; the log says why")
             await self._servers.prepare(serving.pool)
-        except BaseException:
-            await serving.router.aclose()
-            raise
+            unless_ready.pop_all()
         return serving
 
     def _retire(self, serving: Serving) -> None:

@@ -14,6 +14,7 @@ A worker that sends what is no frame loses its connection, and its queries with 
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -73,11 +74,11 @@ class OpenEncoders:
         if load is None:
             load = self._loads[digest] = asyncio.create_task(self._load(digest, path), name="load encoder")
         self._users[digest] = self._users.get(digest, 0) + 1
-        try:
-            return await asyncio.shield(load)
-        except BaseException:
-            self.close(digest)
-            raise
+        with contextlib.ExitStack() as unless_loaded:
+            unless_loaded.callback(self.close, digest)
+            encoder = await asyncio.shield(load)
+            unless_loaded.pop_all()
+        return encoder
 
     def close(self, digest: str) -> None:
         """One user less; the last one frees the encoder."""
@@ -106,11 +107,10 @@ class OpenEncoders:
             max_batch=settings.max_batch,
             max_queue=settings.max_queue,
         )
-        try:
+        async with contextlib.AsyncExitStack() as unless_started:
+            unless_started.push_async_callback(encoder.aclose)
             await encoder.start()
-        except BaseException:
-            await encoder.aclose()
-            raise
+            unless_started.pop_all()
         log_event(_logger, "encoder_opened", bundle=digest[:12])
         return encoder
 
